@@ -1,0 +1,38 @@
+"""What is a value, and how is it written: as JSON, as an index key, as a document id?"""
+
+from reactivedb.values.id import decode_id, encode_id
+from reactivedb.values.json import (
+    MalformedJson,
+    decode,
+    dumps,
+    encode,
+    encode_plain,
+    from_jsonable,
+    loads,
+    to_jsonable,
+)
+from reactivedb.values.key import decode_key, encode_key, key_parts
+from reactivedb.values.value import UNSET, Int64, Unset, Value, depth, normalize, size_bytes
+
+__all__ = [
+    "UNSET",
+    "Int64",
+    "MalformedJson",
+    "Unset",
+    "Value",
+    "decode",
+    "decode_id",
+    "decode_key",
+    "depth",
+    "dumps",
+    "encode",
+    "encode_id",
+    "encode_key",
+    "encode_plain",
+    "from_jsonable",
+    "key_parts",
+    "loads",
+    "normalize",
+    "size_bytes",
+    "to_jsonable",
+]
