@@ -1,0 +1,42 @@
+// Does npm's `ConvexHttpClient` get what it asks for?
+
+import { ConvexHttpClient } from "convex/browser";
+
+import { api, assert } from "./stage.mjs";
+
+export async function calls(stage) {
+  const client = stage.http();
+  assert.equal(await client.mutation(api.counter.increment, { name: "c", by: 2 }), 2);
+  assert.equal(await client.query(api.counter.value, { name: "c" }), 2);
+  assert.equal(await client.action(api.tasks.addThroughAction, { listName: "home", text: "milk" }), 1);
+  await assert.rejects(client.query(api.counter.noSuchFunction, {}), /ould not find public function/);
+  // Its mutations wait for one another in a queue of the client.
+  const values = await Promise.all([1, 2, 3].map(() => client.mutation(api.counter.increment, { name: "c" })));
+  assert.deepStrictEqual(values, [3, 4, 5]);
+}
+
+export async function consistent(stage) {
+  const reader = new ConvexHttpClient(stage.url, { logger: false });
+  const writer = stage.http();
+  await writer.mutation(api.counter.increment, { name: "a" });
+  assert.equal(await reader.consistentQuery(api.counter.value, { name: "a" }), 1);
+  await writer.mutation(api.counter.transfer, { source: "a", target: "b", amount: 1 });
+  assert.equal(await reader.consistentQuery(api.counter.value, { name: "a" }), 1);
+  assert.equal(await reader.consistentQuery(api.counter.value, { name: "b" }), 0);
+  assert.equal(await reader.query(api.counter.value, { name: "b" }), 1);
+  assert.equal(await stage.http().consistentQuery(api.counter.value, { name: "b" }), 1);
+}
+
+export async function defaultExport(stage) {
+  const client = stage.client();
+  for (const caller of [stage.http(), client]) {
+    assert.equal(await caller.query(api.nested.deep.greet, { name: "ada" }), "hello ada");
+    assert.equal(await caller.query(api.nested.deep, {}), "the default export");
+    assert.equal(await caller.query(api.nested.deep.default, {}), "the default export");
+  }
+}
+
+export async function trailingSlash(stage) {
+  const client = new ConvexHttpClient(`${stage.url}/`, { logger: false });
+  assert.equal(await client.query(api.counter.value, { name: "c" }), 0);
+}
