@@ -1,0 +1,202 @@
+"""What does the engine ask of a storage?
+
+A storage keeps the commit log and the state it adds up to: the newest version of each document, the index
+entries that point to it, the outcomes of clients' mutations, the catalog, and a few named texts (`meta`).
+Keys and values are opaque bytes here; only byte order and equality count.
+
+Writes go into the *open group*. `append` and the other writing methods open it, reads see it at once,
+`flush` ends it, `rollback` forgets it. What was flushed survives a crash of the process; what was flushed
+before a `sync` that returned survives a power cut as well. All methods are called under the engine's lock
+(from any thread), except `sync`, which may run beside them.
+
+Two implementations: `MemoryStorage` (the oracle) and `SqliteStorage`; one suite runs over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentWrite:
+    """One document's step in the log.
+
+    `prev_ts` is the `ts` of the version it replaces, None where there was none (or it had been deleted).
+    `value` is the canonical JSON text, `_id` and `_creationTime` included; None is a tombstone.
+    """
+
+    table_number: int
+    id: str
+    prev_ts: int | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The recorded answer to a client's mutation; `ts` is that of the commit which carries it."""
+
+    session_id: str
+    request_id: int
+    ts: int
+    result: bytes
+    log_lines: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Commit:
+    """One transaction: at most one write per document; `ts` lies above every earlier one.
+
+    Entries are removed before others are added, so that a key may be in both lists.
+    """
+
+    ts: int
+    writes: list[DocumentWrite]
+    index_removed: list[tuple[int, bytes]]
+    index_added: list[tuple[int, bytes, str]]
+    outcome: Outcome | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    number: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """`definition` is opaque and changes when the index must be rebuilt.
+
+    `state` is `building`, `ready` or `staged`.
+    """
+
+    number: int
+    table_number: int
+    name: str
+    fields: tuple[str, ...]
+    definition: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What the engine needs to start: `last_ts` and `last_creation_time` are 0 in a new database."""
+
+    tables: list[TableRow]
+    indexes: list[IndexRow]
+    last_ts: int
+    last_creation_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    id: str
+    ts: int
+    value: bytes
+
+
+class Storage(Protocol):
+    """The seam between the engine and what keeps its data.
+
+    Every failure is a `StorageError`; its `code` is one of
+
+    - `DiskFull`         a write found no room. The open group is rolled back; the storage stays usable.
+    - `DatabaseBusy`     another program holds the file's write lock. As `DiskFull`.
+    - `ReadOnly`         the file or its folder cannot be written. As `DiskFull`.
+    - `DatabaseCorrupt`  a page or a row cannot be read. As `DiskFull`, but expect it again.
+    - `StorageFailed`    any other error of the operating system. As `DiskFull`.
+    - `SyncFailed`       a sync failed, so what is on the disk is not known. The storage is closed for good:
+                         call `close`, then open again, which recovers.
+    - `StorageClosed`    any call but `close` after `close` or after `SyncFailed`.
+
+    and when opening also `DatabaseInUse`, `ForeignDatabase`, `NewerFormat`, `FolderMissing`. A method that
+    raises, whatever the exception, leaves the storage as it was at the last `flush`. Breaking a rule of
+    this contract (a `ts` that does not rise, an outcome or a table number twice) is an `AssertionError`.
+    """
+
+    @property
+    def sync_cost_s(self) -> float:
+        """What one small sync took when the storage was opened; 0 where `sync` does nothing."""
+        ...
+
+    def catalog(self) -> Catalog:
+        """`last_creation_time` is the largest `_creationTime` ever stored; costs the log's newest part."""
+        ...
+
+    def put_table(self, row: TableRow) -> None:
+        """Add a table; its number and its name are new."""
+        ...
+
+    def put_index(self, row: IndexRow) -> None:
+        """Add an index, or replace the row of the same number; its entries stay."""
+        ...
+
+    def drop_index(self, number: int) -> None:
+        """Remove an index and all its entries; one that is not there is fine."""
+        ...
+
+    def append(self, commit: Commit) -> None:
+        """Add a commit to the log and to the state, all or nothing."""
+        ...
+
+    def add_index_entries(self, entries: Iterable[tuple[int, bytes, str]]) -> None:
+        """Back-fill `(index number, key, document id)`; a key that is there already is replaced."""
+        ...
+
+    def flush(self) -> None:
+        """End the open group: it survives a crash of this process. Without one, nothing happens."""
+        ...
+
+    def sync(self) -> None:
+        """Make all that was flushed survive a power cut. Thread-safe; never retried after a failure."""
+        ...
+
+    def rollback(self) -> None:
+        """Forget the open group. Without one, nothing happens."""
+        ...
+
+    def get(self, table_number: int, id: str) -> StoredVersion | None: ...
+
+    def scan(
+        self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
+    ) -> list[tuple[bytes, str]]:
+        """The first (or, in reverse, last) `limit` entries with `low <= key < high`, in scan order."""
+        ...
+
+    def scan_table(
+        self, table_number: int, low_id: str, high_id: str | None, *, reverse: bool = False, limit: int
+    ) -> list[StoredVersion]:
+        """Documents with `low_id <= id < high_id`; None is no upper bound."""
+        ...
+
+    def count(self, index_number: int, low: bytes, high: bytes) -> int:
+        """The number of entries with `low <= key < high`; O(that number)."""
+        ...
+
+    def outcome(self, session_id: str, request_id: int) -> Outcome | None: ...
+
+    def forget_outcomes(self, before_ts: int) -> int:
+        """Delete the outcomes with `ts < before_ts`, in the open group; how many they were."""
+        ...
+
+    def log(self, after_ts: int, *, limit: int) -> list[tuple[int, DocumentWrite]]:
+        """Writes with `ts > after_ts` in the order they were made.
+
+        A commit is never split, so the last one may carry the result over `limit`; go on from its `ts`.
+        """
+        ...
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Keep a text under a name, in the open group. Names beginning `storage.` belong to the storage."""
+        ...
+
+    def get_meta(self, key: str) -> str | None: ...
+
+    def check(self) -> list[str]:
+        """Read everything and say what does not fit together: one sentence each, [] if all is sound."""
+        ...
+
+    def close(self) -> None:
+        """Forget the open group, sync what was flushed, give up the file. A second call does nothing."""
+        ...

@@ -1,0 +1,60 @@
+"""Does another process, or another part of this one, have the database open?
+
+A file beside the database is held with `flock`: the kernel lets go of it when the process ends, however it
+ends. Its text names the holder (pid and start time), for people and for the error. The file stays when the
+lock is released: removing it would let two processes hold locks on two files of one name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reactivedb.errors import StorageError
+
+from .sqlite_errors import from_os_error
+
+
+class FileLock:
+    """Held from construction to `release`.
+
+    Raises: StorageError `DatabaseInUse` naming the holder; `ReadOnly` or `DiskFull` if it cannot be made.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(database.name + ".lock")
+        try:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise from_os_error(error, database, "make its lock file") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._descriptor, 200, 0).decode(errors="replace").strip()
+            os.close(self._descriptor)
+            if not isinstance(error, BlockingIOError):
+                raise from_os_error(error, database, "lock it") from error
+            pid, _, since = holder.partition(" ")
+            who = f"process {pid} (since {since})" if since else "another process"
+            raise StorageError(
+                f"`{database}` can be open once, and {who} has it open - close it there, or use another file",
+                code="DatabaseInUse",
+                path=str(database),
+                pid=int(pid) if pid.isdigit() else None,
+            ) from error
+        self._write_holder()
+
+    def release(self) -> None:
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+    def _write_holder(self) -> None:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()} {since}\n".encode(), 0)
+        except OSError:
+            # On a full disk the name is missing; the lock itself holds all the same.
+            pass

@@ -1,0 +1,422 @@
+"""How does a database live in one SQLite file?
+
+One connection reads and writes. The open group is an SQL transaction, begun by the first write and ended by
+`flush`; reads on the same connection see it. COMMIT does not wait for the disk (`synchronous=NORMAL`): `sync`
+syncs the WAL file, and only then is a commit durable. This connection alone moves the WAL into the database
+file, after a COMMIT that let the WAL grow past `checkpoint_pages`; SQLite then syncs the WAL first and the
+database file before the WAL is written from its start again, so a checkpoint can lose nothing.
+
+Opening is `sqlite_open`, the layout `sqlite_schema` (and `docs/storage_format.md`), errors `sqlite_errors`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from reactivedb.errors import StorageError
+
+from . import sqlite_schema
+from .agreement import Agreement
+from .contract import Catalog, Commit, DocumentWrite, IndexRow, Outcome, StoredVersion, TableRow
+from .lock import FileLock
+from .sqlite_connection import SqlConnection
+from .sqlite_errors import from_sqlite_error, storage_error
+from .wal_sync import WalSync
+
+# What `_creationTime` reached, and the `ts` up to which the log was read for it.
+_CREATION_TIME = "storage.creation_time_max"
+_CREATION_TIME_TS = "storage.creation_time_max_ts"
+
+# Bytes are bound as they are and made text by SQLite: no copy through a Python string.
+_PUT_LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))"
+_PUT_DOCUMENT = "REPLACE INTO documents VALUES (?, ?, ?, CAST(? AS TEXT))"
+_DELETE_DOCUMENT = "DELETE FROM documents WHERE table_number = ? AND id = ?"
+_PUT_ENTRY = "REPLACE INTO index_entries VALUES (?, ?, ?)"
+_DELETE_ENTRY = "DELETE FROM index_entries WHERE index_number = ? AND key = ?"
+_PUT_OUTCOME = "INSERT INTO outcomes VALUES (?, ?, ?, CAST(? AS TEXT), ?)"
+_PUT_INDEX = "REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?)"
+_PUT_META = "REPLACE INTO meta VALUES (?, ?)"
+
+_GET = "SELECT ts, CAST(value AS BLOB) FROM documents WHERE table_number = ? AND id = ?"
+_SCAN = (
+    "SELECT key, id FROM index_entries WHERE index_number = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
+)
+_SCAN_REVERSE = _SCAN.replace("ORDER BY key", "ORDER BY key DESC")
+_SCAN_TABLE = (
+    "SELECT id, ts, CAST(value AS BLOB) FROM documents WHERE table_number = ? AND id >= ? AND id < ? "
+    "ORDER BY id LIMIT ?"
+)
+_SCAN_TABLE_REVERSE = _SCAN_TABLE.replace("ORDER BY id", "ORDER BY id DESC")
+_COUNT = "SELECT count(*) FROM index_entries WHERE index_number = ? AND key >= ? AND key < ?"
+_GET_OUTCOME = (
+    "SELECT ts, CAST(result AS BLOB), log_lines FROM outcomes WHERE session_id = ? AND request_id = ?"
+)
+_LOG_COLUMNS = "SELECT ts, position, table_number, id, prev_ts, CAST(value AS BLOB) FROM log "
+_LOG = _LOG_COLUMNS + "WHERE ts > ? ORDER BY ts, position LIMIT ?"
+_LOG_REST = _LOG_COLUMNS + "WHERE ts = ? AND position > ? ORDER BY position"
+_LAST_TS = "SELECT max(coalesce((SELECT max(ts) FROM log), 0), coalesce((SELECT max(ts) FROM outcomes), 0))"
+_NEWEST_CREATED = (
+    "SELECT value, max(json_extract(value, '$._creationTime')) FROM log "
+    "WHERE ts > ? AND prev_ts IS NULL AND value IS NOT NULL"
+)
+
+# Greater than every text in SQLite's order: the upper bound of a scan without one.
+_ABOVE_ALL_TEXT = b""
+
+
+class SqliteStorage:
+    """`Storage` over one SQLite file; see `contract.Storage`. Made by `sqlite_open.open_sqlite`."""
+
+    def __init__(
+        self,
+        connection: SqlConnection,
+        *,
+        path: Path,
+        lock: FileLock,
+        wal: WalSync,
+        checkpoint_pages: int,
+    ) -> None:
+        self.path = path
+        self.sync_cost_s = 0.0
+        self._connection = connection
+        self._lock = lock
+        self._wal = wal
+        self._checkpoint_pages = checkpoint_pages
+        self._relaxed = False
+        # Kept cursors: every result is fetched whole before the next statement.
+        self._read = connection.cursor()
+        self._write = connection.cursor()
+        # Why nothing works any more; set once, also by a thread that syncs.
+        self._closed_because: str | None = None
+        self._released = False
+        # Keeps `close` from taking the WAL's descriptor away under a sync.
+        self._sync_lock = threading.Lock()
+        self._last_ts = self._flushed_ts = 0
+        self._checkpointed_pages = self._pages_written()
+
+    def relax(self) -> None:
+        """From now on `sync` does nothing: a power cut may take the last commits, a crash does not."""
+        self._relaxed = True
+
+    def recover(self) -> None:
+        """The second half of opening; raises apsw.Error and OSError as they come.
+
+        Moves a WAL that was left behind into the database file. After a failed sync the kernel may hold
+        pages that it takes for written and that are not; new commits behind such a gap would go with it.
+        """
+        self._last_ts = self._flushed_ts = self.catalog().last_ts
+        try:
+            self._record_creation_time()
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            # A reader (the `sqlite3` shell) is in the way of the last step; the WAL then stays as it is.
+            pass
+        # What was recovered may be shown to others from now on.
+        self._wal.sync()
+
+    # Catalog
+
+    def catalog(self) -> Catalog:
+        tables = self._rows("SELECT number, name FROM tables ORDER BY number")
+        indexes = self._rows(
+            "SELECT number, table_number, name, fields, definition, state FROM indexes ORDER BY number"
+        )
+        last_ts, last_creation_time = self._newest()
+        return Catalog(
+            tables=[TableRow(*row) for row in tables],
+            indexes=[
+                IndexRow(number, table_number, name, tuple(json.loads(fields)), definition, state)
+                for number, table_number, name, fields, definition, state in indexes
+            ],
+            last_ts=last_ts,
+            last_creation_time=last_creation_time,
+        )
+
+    def _newest(self) -> tuple[int, float]:
+        """The last ts and the largest creation time; reads the log since they were last recorded."""
+        recorded = dict(self._rows("SELECT key, value FROM meta WHERE key LIKE 'storage.%'"))
+        recorded_ts = int(recorded.get(_CREATION_TIME_TS, 0))
+        creation_time = float(recorded.get(_CREATION_TIME, 0.0))
+        [(newest, _)] = self._rows(_NEWEST_CREATED, (recorded_ts,))
+        if newest is not None:
+            # SQLite's own number might differ in its last bit; Python's reading of the text does not.
+            creation_time = max(creation_time, float(json.loads(newest).get("_creationTime", 0.0)))
+        [(last_ts,)] = self._rows(_LAST_TS)
+        return max(last_ts, recorded_ts), creation_time
+
+    def _record_creation_time(self) -> None:
+        """Between two groups: keeps what the next opening has to read of the log as short as the WAL."""
+        last_ts, creation_time = self._newest()
+        if str(last_ts) == (self.get_meta(_CREATION_TIME_TS) or "0"):
+            return
+        self.set_meta(_CREATION_TIME, repr(creation_time))
+        self.set_meta(_CREATION_TIME_TS, str(last_ts))
+        self._end_group()
+
+    def put_table(self, row: TableRow) -> None:
+        self._run("INSERT INTO tables VALUES (?, ?)", (row.number, row.name))
+        try:
+            sqlite_schema.create_view(self._connection, row)
+        except apsw.Error as error:
+            raise self._group_failed(error, "create a table's view") from error
+
+    def put_index(self, row: IndexRow) -> None:
+        fields = json.dumps(row.fields, ensure_ascii=False)
+        self._run(_PUT_INDEX, (row.number, row.table_number, row.name, fields, row.definition, row.state))
+
+    def drop_index(self, number: int) -> None:
+        self._run("DELETE FROM indexes WHERE number = ?", (number,))
+        self._run("DELETE FROM index_entries WHERE index_number = ?", (number,))
+
+    # The open group
+
+    def append(self, commit: Commit) -> None:
+        ts = commit.ts
+        log: list[tuple[int, int, int, str, int | None, bytes | None]] = []
+        put: list[tuple[int, str, int, bytes]] = []
+        deleted: list[tuple[int, str]] = []
+        for position, write in enumerate(commit.writes):
+            value = write.value
+            log.append((ts, position, write.table_number, write.id, write.prev_ts, value))
+            if value is None:
+                deleted.append((write.table_number, write.id))
+            else:
+                put.append((write.table_number, write.id, ts, value))
+        try:
+            self._begin()
+            assert ts > self._last_ts, f"commit at {ts}, but the last one was at {self._last_ts}"
+            many = self._write.executemany
+            if log:
+                many(_PUT_LOG, log)
+            if put:
+                many(_PUT_DOCUMENT, put)
+            if deleted:
+                many(_DELETE_DOCUMENT, deleted)
+            if commit.index_removed:
+                many(_DELETE_ENTRY, commit.index_removed)
+            if commit.index_added:
+                many(_PUT_ENTRY, commit.index_added)
+            if commit.outcome is not None:
+                self._write.execute(_PUT_OUTCOME, _outcome_row(commit.outcome))
+            self._last_ts = ts
+        except apsw.Error as error:
+            raise self._group_failed(error, "append a commit") from error
+        except BaseException:
+            self._abandon_group()
+            raise
+
+    def add_index_entries(self, entries: Iterable[tuple[int, bytes, str]]) -> None:
+        try:
+            self._begin()
+            self._write.executemany(_PUT_ENTRY, entries)
+        except apsw.Error as error:
+            raise self._group_failed(error, "fill an index") from error
+        except BaseException:
+            self._abandon_group()
+            raise
+
+    def flush(self) -> None:
+        self._check_open()
+        if not self._connection.in_transaction:
+            return
+        try:
+            self._end_group()
+        except apsw.Error as error:
+            raise self._group_failed(error, "write commits") from error
+        if self._pages_written() - self._checkpointed_pages >= self._checkpoint_pages:
+            self._checkpoint()
+
+    def sync(self) -> None:
+        with self._sync_lock:
+            self._check_open()
+            if self._relaxed:
+                return
+            try:
+                self._wal.sync()
+            except OSError as error:
+                got = f"the system says `{error.strerror}`"
+                raise self._fail(storage_error("SyncFailed", self.path, "sync commits", got)) from error
+
+    def rollback(self) -> None:
+        self._check_open()
+        self._abandon_group()
+
+    def _begin(self) -> None:
+        if self._closed_because is not None:
+            self._check_open()
+        if not self._connection.in_transaction:
+            self._write.execute("BEGIN IMMEDIATE")
+
+    def _end_group(self) -> None:
+        self._write.execute("COMMIT")
+        self._flushed_ts = self._last_ts
+
+    def _abandon_group(self) -> None:
+        self._last_ts = self._flushed_ts
+        # After some errors (a full disk) SQLite has rolled back by itself; `close` ends what is left.
+        if self._closed_because is None and self._connection.in_transaction:
+            try:
+                self._write.execute("ROLLBACK")
+            except apsw.Error as error:
+                raise self._fail(self._translated(error, "roll back")) from error
+
+    def _group_failed(self, error: apsw.Error, doing: str) -> StorageError | AssertionError:
+        failure = self._translated(error, doing)
+        self._abandon_group()
+        if isinstance(failure, StorageError) and failure.code == "SyncFailed":
+            return self._fail(failure)
+        return failure
+
+    def _checkpoint(self) -> None:
+        """Move the WAL into the database file; the commits in it are flushed, whatever happens here."""
+        self._checkpointed_pages = self._pages_written()
+        try:
+            self._record_creation_time()
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            failure = self._translated(error, "move commits from the WAL into the database file")
+            if isinstance(failure, StorageError) and failure.code in ("DiskFull", "DatabaseBusy"):
+                # Nothing is lost: the WAL keeps all, and the next try comes as many pages later.
+                self._abandon_group()
+                return
+            raise self._fail(failure) from error
+
+    def _pages_written(self) -> int:
+        return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
+
+    # Reading
+
+    def get(self, table_number: int, id: str) -> StoredVersion | None:
+        rows = self._rows(_GET, (table_number, id))
+        return StoredVersion(id, *rows[0]) if rows else None
+
+    def scan(
+        self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
+    ) -> list[tuple[bytes, str]]:
+        return self._rows(_SCAN_REVERSE if reverse else _SCAN, (index_number, low, high, limit))
+
+    def scan_table(
+        self, table_number: int, low_id: str, high_id: str | None, *, reverse: bool = False, limit: int
+    ) -> list[StoredVersion]:
+        high = _ABOVE_ALL_TEXT if high_id is None else high_id
+        rows = self._rows(
+            _SCAN_TABLE_REVERSE if reverse else _SCAN_TABLE, (table_number, low_id, high, limit)
+        )
+        return [StoredVersion(*row) for row in rows]
+
+    def count(self, index_number: int, low: bytes, high: bytes) -> int:
+        return self._rows(_COUNT, (index_number, low, high))[0][0]
+
+    def outcome(self, session_id: str, request_id: int) -> Outcome | None:
+        rows = self._rows(_GET_OUTCOME, (session_id, request_id))
+        if not rows:
+            return None
+        ts, result, log_lines = rows[0]
+        return Outcome(session_id, request_id, ts, result, tuple(json.loads(log_lines)))
+
+    def forget_outcomes(self, before_ts: int) -> int:
+        self._run("DELETE FROM outcomes WHERE ts < ?", (before_ts,))
+        return self._connection.changes()
+
+    def log(self, after_ts: int, *, limit: int) -> list[tuple[int, DocumentWrite]]:
+        rows = self._rows(_LOG, (after_ts, limit))
+        if rows and len(rows) == limit:
+            rows += self._rows(_LOG_REST, rows[-1][:2])
+        return [(row[0], DocumentWrite(*row[2:])) for row in rows]
+
+    def set_meta(self, key: str, value: str) -> None:
+        self._run(_PUT_META, (key, value))
+
+    def get_meta(self, key: str) -> str | None:
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        return rows[0][0] if rows else None
+
+    def check(self) -> list[str]:
+        damage: list[str] = [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
+        if damage:
+            return damage
+        agreement = Agreement()
+        try:
+            execute = self._connection.execute
+            agreement.read_log(
+                (row[0], DocumentWrite(*row[2:])) for row in execute(_LOG_COLUMNS + "ORDER BY ts, position")
+            )
+            agreement.read_documents(
+                (row[0], StoredVersion(*row[1:]))
+                for row in execute("SELECT table_number, id, ts, CAST(value AS BLOB) FROM documents")
+            )
+            agreement.read_entries(
+                execute("SELECT index_number, key, id FROM index_entries"), self.catalog().indexes
+            )
+        except apsw.Error as error:
+            raise self._group_failed(error, "check the database") from error
+        return agreement.problems
+
+    def close(self) -> None:
+        if self._released:
+            return
+        self._released = True
+        try:
+            if self._closed_because is None:
+                self._abandon_group()
+                self._record_creation_time()
+                self.sync()
+                # The last step then moves the WAL into the database file and removes it.
+                self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+        except apsw.Error:
+            # Only the record of creation times could fail so; the next opening reads them from the log.
+            self._closed_because = "closing it failed half-way"
+        finally:
+            with self._sync_lock:
+                self._closed_because = self._closed_because or "`close` was called"
+                self._connection.close(True)
+                self._wal.close()
+            self._lock.release()
+
+    # Errors
+
+    def _rows(self, sql: str, bindings: tuple[Any, ...] = ()) -> list[Any]:
+        if self._closed_because is not None:
+            self._check_open()
+        try:
+            return self._read.execute(sql, bindings).fetchall()
+        except apsw.Error as error:
+            raise self._group_failed(error, "read the database") from error
+
+    def _run(self, sql: str, bindings: tuple[Any, ...]) -> None:
+        try:
+            self._begin()
+            self._write.execute(sql, bindings)
+        except apsw.Error as error:
+            raise self._group_failed(error, "write to the database") from error
+        except BaseException:
+            self._abandon_group()
+            raise
+
+    def _check_open(self) -> None:
+        if self._closed_because is not None:
+            raise StorageError(
+                f"`{self.path}` is closed, since {self._closed_because} - open the database again",
+                code="StorageClosed",
+                path=str(self.path),
+            )
+
+    def _translated(self, error: apsw.Error, doing: str) -> StorageError | AssertionError:
+        return from_sqlite_error(error, self.path, doing, system_errno=self._connection.system_errno)
+
+    def _fail(self, failure: StorageError | AssertionError) -> StorageError | AssertionError:
+        """Nothing is certain any more: all but `close` is refused from now on."""
+        self._closed_because = f"an earlier step failed: {failure}"
+        return failure
+
+
+def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
+    # Printed lines may hold lone surrogates, which only escapes can carry; so ASCII.
+    lines = json.dumps(outcome.log_lines) if outcome.log_lines else "[]"
+    return (outcome.ts, outcome.session_id, outcome.request_id, outcome.result, lines)

@@ -1,0 +1,71 @@
+"""What does an error of SQLite or of the operating system mean to a user?
+
+The only place that knows SQLite's result codes. Each becomes one `StorageError` of `contract.Storage`, whose
+sentence says what was being done to which file, what came, and the way out.
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import apsw
+
+from reactivedb.errors import StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+_FAILED_SYNCS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
+
+_WAY_OUT = {
+    "DiskFull": "make room on its disk (or raise the quota), then try again",
+    "ReadOnly": "make the file and its folder writable for this user, or use a copy elsewhere",
+    "DatabaseBusy": "end the program that writes to it; only reactivedb may write to the file",
+    "DatabaseCorrupt": "restore a copy, or read what is left with `sqlite3 FILE .recover`",
+    "ForeignDatabase": "use another path",
+    "NewerFormat": "open it with a newer reactivedb; nothing was changed",
+    "FolderMissing": "create the folder first",
+    "SyncFailed": "look after the disk and open the database again, which recovers what is on it",
+    "StorageFailed": "look after the disk, then try again",
+}
+
+
+def storage_error(code: str, path: Path, doing: str, got: str) -> StorageError:
+    return StorageError(f"could not {doing} (`{path}`): {got} - {_WAY_OUT[code]}", code=code, path=str(path))
+
+
+def from_os_error(error: OSError, path: Path, doing: str) -> StorageError:
+    if error.errno in _FULL:
+        code = "DiskFull"
+    elif error.errno in _NOT_WRITABLE:
+        code = "ReadOnly"
+    else:
+        code = "StorageFailed"
+    return storage_error(code, path, doing, f"the system says `{error.strerror}`")
+
+
+def from_sqlite_error(
+    error: apsw.Error, path: Path, doing: str, *, system_errno: int = 0
+) -> StorageError | AssertionError:
+    """`system_errno` is the connection's: SQLite itself knows only ENOSPC as a full disk."""
+    got = f"SQLite says `{error}`"
+    match error:
+        case apsw.ConstraintError():
+            return AssertionError(f"a rule of the storage contract was broken (`{path}`): {got}")
+        case apsw.IOError() if getattr(error, "extendedresult", 0) in _FAILED_SYNCS:
+            code = "SyncFailed"
+        case apsw.FullError():
+            code = "DiskFull"
+        case apsw.IOError() if system_errno in _FULL:
+            code = "DiskFull"
+        case apsw.ReadOnlyError() | apsw.PermissionsError():
+            code = "ReadOnly"
+        case apsw.CantOpenError() if system_errno in _NOT_WRITABLE:
+            code = "ReadOnly"
+        case apsw.BusyError() | apsw.LockedError():
+            code = "DatabaseBusy"
+        case apsw.CorruptError() | apsw.NotADBError():
+            code = "DatabaseCorrupt"
+        case _:
+            code = "StorageFailed"
+    return storage_error(code, path, doing, got)
