@@ -1,0 +1,30 @@
+"""Who is talking?"""
+
+from pydantic import Field
+
+import reactivedb as rdb
+
+from .tables import User
+
+
+@rdb.mutation
+def ensure(ctx: rdb.MutationCtx, client_user_id: str, name: str) -> rdb.Id[User]:
+    """Register a browser, or give the one that is known its new name."""
+    user = ctx.db.query(User.by_client_user_id.eq(client_user_id)).unique()
+    if user is None:
+        return ctx.db.insert(User(client_user_id=client_user_id, name=name))
+    if user.name != name:
+        ctx.db.patch(user.id, name=name)
+    return user.id
+
+
+class UserView(rdb.Model):
+    """A user without the browser's key, which is nobody else's business."""
+
+    id: rdb.Id[User] = Field(alias="_id")
+    name: str
+
+
+@rdb.query
+def list_(ctx: rdb.QueryCtx) -> list[UserView]:
+    return [UserView(_id=user.id, name=user.name) for user in ctx.db.query(User).order("desc").take(100)]
