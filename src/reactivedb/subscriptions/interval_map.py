@@ -43,6 +43,10 @@ class IntervalMap(Generic[T]):
         ranges = sum(len(node.subscribers) for node in self._nodes.values())
         return ranges + sum(map(len, self._by_prefix.values())) + sum(map(len, self._by_key.values()))
 
+    def __bool__(self) -> bool:
+        """Whether anybody waits for anything. O(1)."""
+        return bool(self._nodes or self._by_prefix or self._by_key)
+
     def add(self, interval: Interval, subscriber: T) -> None:
         """Wait for `low <= key < high`; an empty interval is allowed and never touched. O(log n)."""
         node = self._nodes.get(interval)

@@ -1,0 +1,104 @@
+"""A reactive document database: queries, mutations and actions are plain functions, results stay true.
+
+    import reactivedb as rdb
+
+Everything public is here; all else is internal. The server is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .app import App, AsyncDatabase, AsyncLive, Database, Live
+from .errors import (
+    ApplicationError,
+    ConflictError,
+    FunctionNotFoundError,
+    LimitExceededError,
+    ProtocolError,
+    ReactiveDBError,
+    RequestError,
+    SchemaError,
+    StorageError,
+    ValidationError,
+)
+from .functions import (
+    ActionCtx,
+    MutationCtx,
+    QueryCtx,
+    RegisteredAction,
+    RegisteredMutation,
+    RegisteredQuery,
+    UserIdentity,
+    action,
+    internal_action,
+    internal_mutation,
+    internal_query,
+    mutation,
+    query,
+)
+from .limits import Limits
+from .schema import Document, Id, Index, Model, StoredFile, Table, v
+from .values import UNSET, Int64, Unset, Value
+
+if TYPE_CHECKING:
+    from .server.asgi import asgi
+    from .server.serving import serve
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "UNSET",
+    "ActionCtx",
+    "App",
+    "ApplicationError",
+    "AsyncDatabase",
+    "AsyncLive",
+    "ConflictError",
+    "Database",
+    "Document",
+    "FunctionNotFoundError",
+    "Id",
+    "Index",
+    "Int64",
+    "LimitExceededError",
+    "Limits",
+    "Live",
+    "Model",
+    "MutationCtx",
+    "ProtocolError",
+    "QueryCtx",
+    "ReactiveDBError",
+    "RegisteredAction",
+    "RegisteredMutation",
+    "RegisteredQuery",
+    "RequestError",
+    "SchemaError",
+    "StorageError",
+    "StoredFile",
+    "Table",
+    "Unset",
+    "UserIdentity",
+    "ValidationError",
+    "Value",
+    "action",
+    "asgi",
+    "internal_action",
+    "internal_mutation",
+    "internal_query",
+    "mutation",
+    "query",
+    "serve",
+    "v",
+]
+
+_LAZY = {"asgi": "reactivedb.server.asgi", "serve": "reactivedb.server.serving"}
+
+
+def __getattr__(name: str) -> Any:
+    """Hand on the server's names without importing it before it is needed."""
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module `reactivedb` has no attribute `{name}`")

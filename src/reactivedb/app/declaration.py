@@ -1,0 +1,123 @@
+"""What is an application? Modules, and what goes with them: a declaration that does no I/O.
+
+`open` and `open_async` make it a running database over a file.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
+
+from ..clock import Clock, SystemClock
+from ..errors import SchemaError
+from ..functions import Registry
+from ..limits import DEFAULT_LIMITS, Limits
+from ..schema import Schema
+from ..storage import MemoryStorage, Storage, open_sqlite
+from .runtime import Runtime
+
+if TYPE_CHECKING:
+    from .database import AsyncDatabase, Database
+
+MEMORY = ":memory:"
+
+
+class App:
+    """An application: its functions and tables are those of the modules.
+
+    A function's path is its module's name relative to the package whose module makes the `App` (or `root`),
+    so `App(messages)` in `chat/app.py` answers to `messages:listRecent`. `static` is a folder beside that
+    module, served at `/`.
+
+    Raises:
+        SchemaError: the program declares something that cannot work.
+    """
+
+    def __init__(
+        self,
+        *modules: ModuleType,
+        root: str | None = None,
+        static: str | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        caller = sys._getframe(1).f_globals  # noqa: SLF001  # the package that declares the application
+        self.root = root if root is not None else str(caller.get("__package__") or "")
+        self.limits = limits
+        self.static_dir = _static_dir(static, caller.get("__file__"))
+        for module in modules:
+            if not isinstance(module, ModuleType):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise SchemaError(
+                    f"`App` takes modules, got `{module!r}` - import the module and pass it",
+                    code="NotAModule",
+                )
+        self.modules = modules
+        self.schema = Schema.from_modules(modules)
+        self.registry = Registry(modules, root=self.root)
+
+    def open(
+        self,
+        path: str | Path = MEMORY,
+        *,
+        jobs: bool = True,
+        durability: Literal["full", "relaxed"] = "full",
+        clock: Clock | None = None,
+    ) -> Database:
+        """Open an embedded, synchronous database; `:memory:` keeps nothing. Use it in a `with` block.
+
+        Raises:
+            StorageError: the file is in use, corrupt, of a newer format, or cannot be read or written.
+            SchemaError: `SchemaMismatch`, what is stored does not fit the schema.
+        """
+        from .database import Database
+
+        runtime = self.runtime(self._storage(path, durability), clock=clock)
+        runtime.jobs.enabled = jobs
+        return Database(runtime)
+
+    def open_async(
+        self,
+        path: str | Path = MEMORY,
+        *,
+        jobs: bool = True,
+        durability: Literal["full", "relaxed"] = "full",
+        clock: Clock | None = None,
+        production: bool = False,
+    ) -> AsyncDatabase:
+        """A database inside an event loop; it is opened by `async with`. Raises as `open` does."""
+        from .database import AsyncDatabase
+
+        def start() -> Runtime:
+            runtime = self.runtime(self._storage(path, durability), clock=clock, production=production)
+            runtime.jobs.enabled = jobs
+            return runtime
+
+        return AsyncDatabase(start)
+
+    def runtime(self, storage: Storage, *, clock: Clock | None = None, production: bool = False) -> Runtime:
+        """Put the parts together over a storage, which is closed again if that fails."""
+        try:
+            return Runtime(self, storage, clock=clock or SystemClock(), production=production)
+        except BaseException:
+            storage.close()
+            raise
+
+    def _storage(self, path: str | Path, durability: Literal["full", "relaxed"]) -> Storage:
+        if str(path) == MEMORY:
+            return MemoryStorage()
+        return open_sqlite(Path(path), durability=durability)
+
+
+def _static_dir(static: str | None, app_file: object) -> Path | None:
+    """Raises: SchemaError, if the folder does not exist."""
+    if static is None:
+        return None
+    base = Path(app_file).parent if isinstance(app_file, str) else Path.cwd()
+    folder = (base / static).resolve()
+    if not folder.is_dir():
+        raise SchemaError(
+            f"`static` names a folder beside the module that makes the `App`, got `{folder}` which is none",
+            code="StaticFolderMissing",
+        )
+    return folder

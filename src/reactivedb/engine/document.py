@@ -1,0 +1,117 @@
+"""What does the engine know of one stored document, and which of them does it keep decoded?
+
+A `StoredDocument` is one version and never changes: text, fields, Python object and index keys are
+worked out when first asked for. The cache holds the newest version of a document or nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from ..values import Value, decode
+
+if TYPE_CHECKING:
+    from .catalog import IndexState, TableState
+
+
+class IndexKey(NamedTuple):
+    """A document's place in an index: its bytes, and where the equality prefixes of them end."""
+
+    key: bytes
+    ends: tuple[int, ...]
+
+    def prefixes(self) -> list[bytes]:
+        """Every equality prefix of the key: empty, one per field, and the whole."""
+        return [b"", *(self.key[:end] for end in self.ends), self.key]
+
+
+class StoredDocument:
+    """One version of one document. `ts` is 0 while its commit has no timestamp yet."""
+
+    __slots__ = ("_fields", "_keys", "_object", "id", "json", "table", "ts")
+
+    def __init__(
+        self, table: TableState, id: str, ts: int, json: bytes, *, fields: dict[str, Value] | None = None
+    ) -> None:
+        self.table = table
+        self.id = id
+        self.ts = ts
+        self.json = json
+        self._fields = fields
+        self._object: Any = None
+        self._keys: dict[int, IndexKey] = {}
+
+    @property
+    def fields(self) -> dict[str, Value]:
+        """All stored fields under their wire names, system fields included. Not to be changed."""
+        if self._fields is None:
+            self._fields = cast("dict[str, Value]", decode(self.json))
+        return self._fields
+
+    @property
+    def creation_time(self) -> float:
+        return cast("float", self.fields["_creationTime"])
+
+    def object(self) -> Any:
+        """The document as user code sees it; shared only if nothing in it can be changed."""
+        definition = self.table.definition
+        if not definition.shareable:
+            # A private copy of the fields too: decoded lists and dicts reach the caller as they are.
+            return definition.load(cast("dict[str, Value]", decode(self.json)), self.json)
+        if self._object is None:
+            self._object = definition.load(self.fields, self.json)
+        return self._object
+
+    def key(self, index: IndexState) -> IndexKey:
+        found = self._keys.get(index.number)
+        if found is None:
+            found = self._keys[index.number] = index.key_of(self)
+        return found
+
+
+class DocumentCache:
+    """The newest version of recently used documents, bounded by the size of their texts."""
+
+    # Decoded fields, the Python object and the keys weigh about this many times the text.
+    OVERHEAD = 6
+    FIXED_SIZE_BYTES = 600
+
+    def __init__(self, size_bytes_max: int) -> None:
+        self._size_bytes_max = size_bytes_max
+        self._size_bytes = 0
+        self._documents: OrderedDict[str, StoredDocument] = OrderedDict()
+
+    def get(self, id: str) -> StoredDocument | None:
+        found = self._documents.get(id)
+        if found is not None:
+            self._documents.move_to_end(id)
+        return found
+
+    def put(self, document: StoredDocument) -> None:
+        self.discard(document.id)
+        self._documents[document.id] = document
+        self._size_bytes += self._weight(document)
+        while self._size_bytes > self._size_bytes_max and self._documents:
+            _, oldest = self._documents.popitem(last=False)
+            self._size_bytes -= self._weight(oldest)
+
+    def discard(self, id: str) -> None:
+        found = self._documents.pop(id, None)
+        if found is not None:
+            self._size_bytes -= self._weight(found)
+
+    def clear(self) -> None:
+        self._documents.clear()
+        self._size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def check(self) -> None:
+        """Assert the invariant: the size is the sum of what is held, and within its bound."""
+        assert self._size_bytes == sum(self._weight(document) for document in self._documents.values())
+        assert self._size_bytes <= self._size_bytes_max or not self._documents
+
+    def _weight(self, document: StoredDocument) -> int:
+        return len(document.json) * self.OVERHEAD + self.FIXED_SIZE_BYTES

@@ -1,0 +1,241 @@
+"""How do transactions become commits, and commits the state that the next transaction reads?
+
+One engine per open database. Its lock is held while a transaction runs and commits, so runs never
+interleave; waiting for the disk happens outside of it. It knows no subscriber, no function and no socket:
+consumers of the log pull from a `LogReader`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ..clock import Clock, SystemClock
+from ..errors import StorageError, ValidationError
+from ..limits import DEFAULT_LIMITS, Limits
+from ..storage import Commit, DocumentWrite, Outcome, Storage
+from ..values import decode_id
+from .backfill import build_indexes, check_documents
+from .catalog import Catalog, SystemTable, TableState, open_catalog
+from .committer import Committer, DurableCallback, LogReader, index_changes
+from .document import DocumentCache, StoredDocument
+from .transaction import Transaction, next_creation_time
+
+if TYPE_CHECKING:
+    from ..schema import TableDefinition
+    from .query import IndexScan
+
+
+class Engine:
+    """The log and the state over one storage."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        clock: Clock | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        entropy: Callable[[], bytes] | None = None,
+    ) -> None:
+        self.storage = storage
+        self.clock = clock or SystemClock()
+        self.limits = limits
+        # Guards everything below, and the storage. Reentrant: a nested call of the same thread is one run.
+        self.lock = threading.RLock()
+        self.entropy = entropy or (lambda: os.urandom(16))
+        stored = storage.catalog()
+        self.committer = Committer(storage, self.clock, last_ts=stored.last_ts)
+        self.cache = DocumentCache(limits.document_cache_size_bytes_max)
+        self.catalog = Catalog(())
+        self._last_creation_time = stored.last_creation_time
+
+    def declare(self, tables: Iterable[TableDefinition], system: Iterable[SystemTable]) -> None:
+        """Make these the tables: check what is stored against them, then build new indexes.
+
+        All or nothing: when it raises, file and catalog are as before.
+
+        Raises:
+            SchemaError: `SchemaMismatch`, listing the first documents that do not fit.
+            StorageError: as the storage has it.
+        """
+        with self.lock:
+            self.committer.flush()
+            previous = self.catalog
+            try:
+                catalog, to_build = open_catalog(self.storage, tables, system)
+                check_documents(self.storage, catalog)
+                build_indexes(self.storage, catalog, to_build)
+                self.storage.flush()
+                self.storage.sync()
+            except BaseException:
+                self.storage.rollback()
+                self.catalog = previous
+                raise
+            self.catalog = catalog
+            # Documents point at their table's old definition.
+            self.cache.clear()
+
+    # Reading the state
+
+    def load(self, table: TableState, id: str) -> StoredDocument | None:
+        """The newest version of a document, from the cache or the storage."""
+        document = self.cache.get(id)
+        if document is None:
+            version = self.storage.get(table.number, id)
+            if version is None:
+                return None
+            document = StoredDocument(table, id, version.ts, version.value)
+            self.cache.put(document)
+        return document
+
+    def check_id(self, id: str, table_name: str, path: str) -> None:
+        """Refuse an id of another table.
+
+        Raises:
+            ValidationError: with the path of the id.
+        """
+        known = self.cache.get(id)
+        table = known.table if known is not None else self.catalog.by_number(decode_id(id)[0])
+        if table is None or table.name != table_name:
+            raise ValidationError(
+                f"expected an id of table `{table_name}`, got `{id}` of "
+                f"{f'table `{table.name}`' if table is not None else 'no table of this application'} at `{path}`",
+                path=path,
+                expected=table_name,
+                got=id,
+            )
+
+    def scan_keys(self, scan: IndexScan, low: bytes, high: bytes, limit: int) -> Sequence[tuple[bytes, str]]:
+        """Up to `limit` keys of the state within an interval, from the end where the scan begins."""
+        if not scan.index.is_by_id:
+            return self.storage.scan(scan.index.number, low, high, reverse=scan.reverse, limit=limit)
+        high_id = None if high >= b"\x80" else high.decode()
+        versions = self.storage.scan_table(
+            scan.table.number, low.decode(), high_id, reverse=scan.reverse, limit=limit
+        )
+        for version in versions:
+            if self.cache.get(version.id) is None:
+                self.cache.put(StoredDocument(scan.table, version.id, version.ts, version.value))
+        return [(version.id.encode(), version.id) for version in versions]
+
+    def next_creation_time(self, now_ms: float) -> float:
+        self._last_creation_time = next_creation_time(now_ms, self._last_creation_time)
+        return self._last_creation_time
+
+    # Transactions
+
+    def begin(self) -> Transaction:
+        """Start a run. The caller holds the lock until it has committed or dropped it."""
+        return Transaction(
+            self, seed=self.entropy(), now_ns=self.clock.now_ns(), base_ts=self.committer.applied_ts
+        )
+
+    def commit(self, transaction: Transaction, *, outcome: Callable[[int], Outcome] | None = None) -> int:
+        """Append the transaction to the open group; gives its timestamp.
+
+        A transaction that changed nothing and records no outcome takes no timestamp of its own: the
+        answer is the timestamp it read at. Visible to the next transaction at once, durable later.
+
+        Raises:
+            ConflictError: a commit after its `base_ts` touched what it read.
+            StorageError: the storage refused, and every commit of the open group is undone.
+        """
+        transaction.finished = True
+        self.committer.validate(transaction.base_ts, transaction.read_set)
+        write_set = transaction.write_set()
+        if not write_set.changes and outcome is None:
+            return self.committer.applied_ts
+        ts = self.committer.next_ts()
+        writes: list[DocumentWrite] = []
+        for change in write_set.changes:
+            old, new = change.old, change.new
+            if new is not None:
+                new.ts = ts
+            writes.append(
+                DocumentWrite(
+                    change.table.number,
+                    change.id,
+                    old.ts if old is not None else None,
+                    new.json if new is not None else None,
+                )
+            )
+        removed, added = index_changes(write_set)
+        commit = Commit(ts, writes, removed, added, outcome(ts) if outcome is not None else None)
+        try:
+            self.committer.append(ts, write_set, commit)
+        except StorageError as error:
+            self.undo_open_group(error)
+            raise
+        for change in write_set.changes:
+            if change.new is not None:
+                self.cache.put(change.new)
+            else:
+                self.cache.discard(change.id)
+        return ts
+
+    def undo_open_group(self, error: StorageError) -> None:
+        """State and caches return to what is in the file; everybody who waited for more is told."""
+        with self.lock:
+            lost = self.committer.undo_open_group()
+            self.cache.clear()
+        _call(lost, error)
+
+    # Durability
+
+    def flush(self) -> int:
+        """Commit the open group into the file. Raises StorageError after undoing it."""
+        with self.lock:
+            try:
+                return self.committer.flush()
+            except StorageError as error:
+                self.undo_open_group(error)
+                raise
+
+    def sync(self, flushed_ts: int) -> None:
+        """Wait for the disk, without the lock, then tell those who waited.
+
+        Raises:
+            StorageError: the storage is closed for good; the sync is never tried again.
+        """
+        try:
+            self.storage.sync()
+        except StorageError as error:
+            self.abandon(error)
+            raise
+        self.synced(flushed_ts)
+
+    def synced(self, flushed_ts: int) -> None:
+        """A sync has covered all up to `flushed_ts`: tell those who waited."""
+        with self.lock:
+            due = self.committer.synced(flushed_ts)
+        _call(due, None)
+
+    def abandon(self, error: StorageError) -> None:
+        """The storage is closed for good: tell everybody who still waits."""
+        with self.lock:
+            lost = self.committer.abandon()
+        _call(lost, error)
+
+    def make_durable(self) -> None:
+        """Flush and sync in this thread, unless all is durable already."""
+        if self.committer.applied_ts > self.committer.durable_ts:
+            self.sync(self.flush())
+
+    def reader(self) -> LogReader:
+        with self.lock:
+            return self.committer.reader()
+
+    def close(self) -> None:
+        """Make durable what can be, then release the file. Closing twice is harmless."""
+        with self.lock:
+            try:
+                self.make_durable()
+            finally:
+                self.storage.close()
+
+
+def _call(callbacks: Iterable[DurableCallback], error: StorageError | None) -> None:
+    for callback in callbacks:
+        callback(error)

@@ -1,0 +1,397 @@
+"""What does one run see, and what will it change?
+
+A transaction is its own writes over the state at `base_ts`. Every read is recorded (`read_set`), every
+write waits in memory until `Engine.commit`. It runs to its end under the engine's lock, so the state below
+it does not move; when it is over, reading through it is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from sortedcontainers import SortedDict
+
+from ..errors import LimitExceededError, ReactiveDBError, ValidationError
+from ..values import Value, decode_id, depth, encode, encode_id, size_bytes
+from .document import StoredDocument
+from .interval import just_above
+from .read_set import RangeRead, ReadSet
+from .write_set import DocumentChange, WriteSet
+
+if TYPE_CHECKING:
+    from .catalog import TableState
+    from .engine import Engine
+    from .query import IndexScan
+
+# Index entries fetched at once: enough to save calls, few enough that `first()` stays cheap.
+_CHUNK_FIRST = 32
+_CHUNK_MAX = 1024
+
+
+@dataclass(slots=True)
+class PendingWrite:
+    """What this transaction makes of one document: `old` is in the state below, `new` is its wish."""
+
+    table: TableState
+    old: StoredDocument | None
+    new: StoredDocument | None
+
+
+class Transaction:
+    """One run's view of the data. Not thread-safe: the engine's lock is held while it is used."""
+
+    def __init__(self, engine: Engine, *, seed: bytes, now_ns: int, base_ts: int) -> None:
+        self._engine = engine
+        self._storage = engine.storage
+        self._limits = engine.limits
+        self.base_ts = base_ts
+        self.now_ms = now_ns / 1e6
+        self.seed = seed
+        self.read_set = ReadSet()
+        self.finished = False
+        # Set while user code filters: a predicate that reads cannot be asked again outside of this run.
+        self.filtering: RangeRead | None = None
+        self._random: random.Random | None = None
+        self._pending: dict[str, PendingWrite] = {}
+        self._undo: list[tuple[str, PendingWrite | None]] = []
+        # Per index: keys this transaction adds, and keys of the state that it hides.
+        self._added: dict[int, SortedDict] = {}
+        self._hidden: dict[int, dict[bytes, int]] = {}
+        self._ids_made = 0
+        self._documents_read = 0
+        self._bytes_read = 0
+        self._documents_written = 0
+        self._bytes_written = 0
+
+    # Determinism
+
+    @property
+    def random(self) -> random.Random:
+        """The transaction's own generator: the same seed gives the same run."""
+        self._not_while_filtering()
+        if self._random is None:
+            self._random = random.Random(self.seed)
+        return self._random
+
+    def _new_id(self, table: TableState) -> str:
+        self._ids_made += 1
+        digest = hashlib.blake2b(self._ids_made.to_bytes(8, "little"), key=self.seed, digest_size=16)
+        return encode_id(table.number, digest.digest())
+
+    # Reading
+
+    def get(self, id: str) -> StoredDocument | None:
+        """The document with that id, whatever its table; the read is recorded even if there is none.
+
+        Raises:
+            ValidationError: `InvalidId`.
+        """
+        self._begin_read()
+        pending = self._pending.get(id)
+        document = pending.new if pending is not None else self._engine.cache.get(id)
+        if document is not None:
+            table = document.table
+        else:
+            number, _ = decode_id(id)
+            found = self._engine.catalog.by_number(number)
+            if found is None:
+                return None
+            table = found
+            document = self._engine.load(table, id) if pending is None else None
+        self.read_set.record_exact(table.by_id.number, id.encode())
+        if document is not None:
+            self._count_read(document)
+        return document
+
+    def scan(self, scan: IndexScan) -> Iterator[tuple[StoredDocument, RangeRead]]:
+        """The documents of a range in index order, each with the read it extends."""
+        read = self.begin_scan(scan)
+        return ((document, read) for document in self.documents(scan, read))
+
+    def begin_scan(self, scan: IndexScan) -> RangeRead:
+        self._begin_read()
+        if len(self.read_set) >= self._limits.ranges_read_max:
+            self._exceeded(
+                "TooManyReads", "ranges_read_max", self._limits.ranges_read_max, "index ranges read"
+            )
+        return self.read_set.record(
+            RangeRead(scan.index.number, scan.interval, prefix=scan.prefix, reverse=scan.reverse)
+        )
+
+    def documents(self, scan: IndexScan, read: RangeRead) -> Iterator[StoredDocument]:
+        for key, id in self._keys(scan):
+            pending = self._pending.get(id)
+            document = pending.new if pending is not None else self._engine.load(scan.table, id)
+            if document is None:
+                raise AssertionError(f"index {scan.index!r} points at {id}, which does not exist")
+            read.consumed(key)
+            self._count_read(document)
+            yield document
+            self._begin_read()
+        read.consumed_all()
+
+    def count(self, scan: IndexScan) -> int:
+        """How many documents lie in a range: from the index, without reading them."""
+        read = self.begin_scan(scan)
+        read.consumed_all()
+        low, high = scan.interval
+        if scan.index.is_by_id:
+            total = sum(1 for _ in self._stored_keys(scan))
+        else:
+            total = self._storage.count(scan.index.number, low, high)
+            total -= sum(low <= key < high for key in self._hidden.get(scan.index.number, ()))
+        added = self._added.get(scan.index.number)
+        if added is not None:
+            total += sum(1 for _ in added.irange(low, high, inclusive=(True, False)))
+        return total
+
+    def _keys(self, scan: IndexScan) -> Iterator[tuple[bytes, str]]:
+        """Merge the state's keys with this transaction's own, in order; sees writes made meanwhile."""
+        low, high = scan.interval
+        stored = self._stored_keys(scan)
+        next_stored = next(stored, None)
+        last: bytes | None = None
+        while True:
+            own = self._next_own(scan, low, high, last)
+            if next_stored is not None and (own is None or (next_stored[0] > own[0]) == scan.reverse):
+                candidate, next_stored = next_stored, next(stored, None)
+                if candidate[0] in self._hidden.get(scan.index.number, ()):
+                    continue
+            elif own is not None:
+                candidate = own
+            else:
+                return
+            last = candidate[0]
+            yield candidate
+
+    def _next_own(
+        self, scan: IndexScan, low: bytes, high: bytes, last: bytes | None
+    ) -> tuple[bytes, str] | None:
+        added = self._added.get(scan.index.number)
+        if not added:
+            return None
+        if scan.reverse:
+            position = added.bisect_left(high if last is None else last) - 1
+            in_range = position >= 0 and added.peekitem(position)[0] >= low
+        else:
+            position = added.bisect_left(low if last is None else just_above(last))
+            in_range = position < len(added) and added.peekitem(position)[0] < high
+        return added.peekitem(position) if in_range else None
+
+    def _stored_keys(self, scan: IndexScan) -> Iterator[tuple[bytes, str]]:
+        low, high = scan.interval
+        limit = _CHUNK_FIRST
+        while low < high:
+            chunk = self._engine.scan_keys(scan, low, high, limit)
+            yield from chunk
+            if len(chunk) < limit:
+                return
+            last = chunk[-1][0]
+            low, high = (low, last) if scan.reverse else (just_above(last), high)
+            limit = min(limit * 4, _CHUNK_MAX)
+
+    def _begin_read(self) -> None:
+        if self.finished:
+            raise ReactiveDBError(
+                "the database can be read only while the function runs - take what you need before it returns",
+                code="TransactionFinished",
+            )
+        self._not_while_filtering()
+
+    def _not_while_filtering(self) -> None:
+        if self.filtering is not None:
+            self.filtering.unfilter()
+
+    def _count_read(self, document: StoredDocument) -> None:
+        self._documents_read += 1
+        self._bytes_read += len(document.json)
+        if self._documents_read > self._limits.documents_read_max:
+            self._exceeded(
+                "TooManyDocumentsRead",
+                "documents_read_max",
+                self._limits.documents_read_max,
+                "documents read",
+            )
+        if self._bytes_read > self._limits.read_size_bytes_max:
+            self._exceeded(
+                "TooManyBytesRead", "read_size_bytes_max", self._limits.read_size_bytes_max, "bytes read"
+            )
+
+    # Writing
+
+    def check_ids(self, table: TableState, fields: dict[str, Value]) -> None:
+        """Refuse fields that hold an id of another table than their validator names.
+
+        Raises:
+            ValidationError: with the path of the id.
+        """
+        validator = table.definition.validator
+        if validator is not None and validator.has_ids:
+            for found in validator.find_ids(fields):
+                self._engine.check_id(found.id, found.table, found.path)
+
+    def insert(self, table: TableState, fields: dict[str, Value]) -> str:
+        """Add a document of checked fields; gives its new id."""
+        id = self._new_id(table)
+        creation_time = self._engine.next_creation_time(self.now_ms)
+        self._write(table, {"_id": id, "_creationTime": creation_time, **fields}, base=None)
+        return id
+
+    def replace(self, document: StoredDocument, fields: dict[str, Value]) -> None:
+        """Put checked fields in place of a document's; its id and creation time stay."""
+        system: dict[str, Value] = {"_id": document.id, "_creationTime": document.creation_time}
+        self._write(document.table, system | fields, base=self._base_of(document))
+
+    def delete(self, document: StoredDocument) -> None:
+        self._begin_write(0)
+        self._set_pending(document.id, PendingWrite(document.table, self._base_of(document), None))
+
+    def existing(self, id: str) -> StoredDocument:
+        """The document that a write is about.
+
+        Raises:
+            ValidationError: `InvalidId`, or `DocumentNotFound` where there is none.
+        """
+        document = self.get(id)
+        if document is None:
+            raise ValidationError(
+                f"expected the id of a document, got `{id}` which does not exist - it may have been deleted",
+                code="DocumentNotFound",
+                id=id,
+            )
+        return document
+
+    def _write(self, table: TableState, fields: dict[str, Value], *, base: StoredDocument | None) -> None:
+        json = encode(fields)
+        self._check_document(table, fields, json)
+        self._begin_write(len(json))
+        id = str(fields["_id"])
+        self._set_pending(id, PendingWrite(table, base, StoredDocument(table, id, 0, json, fields=fields)))
+
+    def _base_of(self, document: StoredDocument) -> StoredDocument | None:
+        """The version in the state below; the first write of a document in this run still knows it."""
+        pending = self._pending.get(document.id)
+        return pending.old if pending is not None else document
+
+    def _check_document(self, table: TableState, fields: dict[str, Value], json: bytes) -> None:
+        limits = self._limits
+        # The size formula never gives more than nine bytes for two of text, so short texts need no count.
+        if len(json) * 5 > limits.document_size_bytes_max:
+            size = size_bytes(fields)
+            if size > limits.document_size_bytes_max:
+                raise LimitExceededError(
+                    f"a document of `{table.name}` may have {limits.document_size_bytes_max} bytes, got {size} - "
+                    "split it over several documents or store it as a file",
+                    code="DocumentTooLarge",
+                    limit="document_size_bytes_max",
+                    maximum=limits.document_size_bytes_max,
+                    asked=size,
+                )
+        if any(type(value) in (dict, list) for value in fields.values()):
+            levels = depth(fields)
+            if levels > limits.document_depth_max:
+                raise LimitExceededError(
+                    f"a document of `{table.name}` may nest {limits.document_depth_max} levels deep, "
+                    f"got {levels} - flatten it",
+                    code="DocumentTooDeep",
+                    limit="document_depth_max",
+                    maximum=limits.document_depth_max,
+                    asked=levels,
+                )
+
+    def _begin_write(self, size: int) -> None:
+        self._begin_read()
+        self._documents_written += 1
+        self._bytes_written += size
+        if self._documents_written > self._limits.documents_written_max:
+            self._exceeded(
+                "TooManyDocumentsWritten",
+                "documents_written_max",
+                self._limits.documents_written_max,
+                "documents written",
+            )
+        if self._bytes_written > self._limits.written_size_bytes_max:
+            self._exceeded(
+                "TooManyBytesWritten",
+                "written_size_bytes_max",
+                self._limits.written_size_bytes_max,
+                "bytes written",
+            )
+
+    def _exceeded(self, code: str, limit: str, maximum: int, what: str) -> NoReturn:
+        raise LimitExceededError(
+            f"one function run may have at most {maximum} {what}, this one wanted more - "
+            "use an index range, take fewer, or split the work over several runs",
+            code=code,
+            limit=limit,
+            maximum=maximum,
+        )
+
+    def overlay_past(
+        self, current: StoredDocument | None, past: StoredDocument | None, *, table: TableState, id: str
+    ) -> None:
+        """Show an earlier version in place of the state's; for views of the past, which never commit."""
+        self._replace_pending(id, PendingWrite(table, current, past))
+
+    # Sub-transactions and their undoing
+
+    def mark(self) -> int:
+        """A point that `rollback_to` can return to."""
+        return len(self._undo)
+
+    def rollback_to(self, mark: int) -> None:
+        """Undo the writes made since the mark; what was read stays read."""
+        while len(self._undo) > mark:
+            id, previous = self._undo.pop()
+            self._replace_pending(id, previous)
+
+    def _set_pending(self, id: str, write: PendingWrite) -> None:
+        self._undo.append((id, self._pending.get(id)))
+        self._replace_pending(id, write)
+
+    def _replace_pending(self, id: str, write: PendingWrite | None) -> None:
+        previous = self._pending.pop(id, None)
+        if previous is not None:
+            self._overlay(id, previous, present=False)
+        if write is not None:
+            self._pending[id] = write
+            self._overlay(id, write, present=True)
+
+    def _overlay(self, id: str, write: PendingWrite, *, present: bool) -> None:
+        for index in write.table.all_indexes:
+            if write.old is not None:
+                hidden = self._hidden.setdefault(index.number, {})
+                key = write.old.key(index).key
+                if present:
+                    hidden[key] = 1
+                else:
+                    del hidden[key]
+            if write.new is not None:
+                added = self._added.setdefault(index.number, SortedDict())
+                key = write.new.key(index).key
+                if present:
+                    added[key] = id
+                else:
+                    del added[key]
+
+    # The end
+
+    def write_set(self) -> WriteSet:
+        """What a commit would change; a document made and deleted in this run is no change."""
+        return WriteSet(
+            tuple(
+                DocumentChange(write.table, id, write.old, write.new)
+                for id, write in self._pending.items()
+                if write.old is not None or write.new is not None
+            )
+        )
+
+
+def next_creation_time(now_ms: float, last: float) -> float:
+    """Strictly above every creation time given before, and the clock's where that allows."""
+    return max(now_ms, math.nextafter(last, math.inf))

@@ -1,0 +1,118 @@
+"""What can go wrong, and who can mend it?
+
+    ReactiveDBError            `code` (stable CamelCase), `message` (one sentence), `fields`
+    ├── SchemaError            the program is wrong; raised while declaring, before anything runs
+    ├── RequestError           the caller is wrong; code and message go to the client
+    │   ├── ApplicationError   raised by user code, carries `data` (Convex: ConvexError)
+    │   ├── ValidationError    argument, document or return value; carries `path`
+    │   ├── FunctionNotFoundError
+    │   └── LimitExceededError names the limit, its value and what was asked
+    ├── ConflictError          retries used up; names the table, the id and the function that wrote it
+    ├── StorageError           closed, corrupt, full, in use by another process
+    └── ProtocolError          the peer broke the sync protocol; the connection ends
+
+Every message says what was expected, what came, where, and the way out. Programs match `code` and
+`fields`, never the message.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ReactiveDBError(Exception):
+    """The root of every error this library raises on purpose."""
+
+    default_code: ClassVar[str] = "ReactiveDBError"
+
+    def __init__(self, message: str, *, code: str | None = None, **fields: Any) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.message = message
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def wire_text(self) -> str:
+        """The text a client is sent: the protocol's word first, then the sentence."""
+        return f"{self.code}: {self.message}"
+
+
+class SchemaError(ReactiveDBError):
+    """The program declares something that cannot work."""
+
+    default_code = "SchemaError"
+
+
+class RequestError(ReactiveDBError):
+    """The caller asked for something that cannot be done; it is told code and message, always."""
+
+    default_code = "RequestError"
+
+
+class ApplicationError(RequestError):
+    """Raised by user code to tell the caller something: `data` is any value and reaches it whole."""
+
+    default_code = "ApplicationError"
+
+    def __init__(self, data: Any) -> None:
+        super().__init__(data if isinstance(data, str) else repr(data))
+        self.data = data
+
+    @property
+    def wire_text(self) -> str:
+        return f"Uncaught ConvexError: {self.message}"
+
+
+class ValidationError(RequestError):
+    """A value does not fit its validator; `path` says where, in the names of the wire."""
+
+    default_code = "ValidationError"
+
+    def __init__(self, message: str, *, code: str | None = None, path: str = "", **fields: Any) -> None:
+        super().__init__(message, code=code, path=path, **fields)
+        self.path = path
+
+
+class FunctionNotFoundError(RequestError):
+    """No public function answers to that path; an internal one is answered in the same words."""
+
+    default_code = "FunctionNotFound"
+
+    @property
+    def wire_text(self) -> str:
+        return self.message
+
+
+class LimitExceededError(RequestError):
+    """A bound was reached: `limit` names it, `maximum` is its value, `asked` what was wanted."""
+
+    default_code = "LimitExceeded"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, limit: str, maximum: float, asked: float | None = None
+    ) -> None:
+        super().__init__(message, code=code, limit=limit, maximum=maximum, asked=asked)
+        self.limit = limit
+        self.maximum = maximum
+        self.asked = asked
+
+
+class ConflictError(ReactiveDBError):
+    """Other commits kept touching what this one read, and the retries are used up."""
+
+    default_code = "OptimisticConcurrencyControlFailure"
+
+
+class StorageError(ReactiveDBError):
+    """The database file cannot be used: closed, corrupt, full, read-only, or held by another process."""
+
+    default_code = "StorageError"
+
+
+class ProtocolError(ReactiveDBError):
+    """The peer broke the sync protocol; its connection ends."""
+
+    default_code = "ProtocolError"

@@ -1,0 +1,63 @@
+"""Queries, mutations and actions: how they are declared, found, run and scheduled."""
+
+from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
+from .failure import CallError, describe, own
+from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
+from .jobs import JobHost, Jobs
+from .registration import (
+    Kind,
+    RegisteredAction,
+    RegisteredFunction,
+    RegisteredMutation,
+    RegisteredQuery,
+    action,
+    internal_action,
+    internal_mutation,
+    internal_query,
+    mutation,
+    query,
+)
+from .registry import FunctionDefinition, Registry
+from .runner import RequestKey, Run, Runner, RunResult, call_action, encoded_result, request_id_of
+from .scheduler import Scheduler
+from .system import JOBS, SYSTEM_TABLES
+
+__all__ = [
+    "ADMIN",
+    "ANONYMOUS",
+    "IN_PROCESS",
+    "JOBS",
+    "SYSTEM_TABLES",
+    "ActionCtx",
+    "ActionHost",
+    "CallError",
+    "FunctionDefinition",
+    "Identity",
+    "JobHost",
+    "Jobs",
+    "Kind",
+    "MutationCtx",
+    "QueryCtx",
+    "RegisteredAction",
+    "RegisteredFunction",
+    "RegisteredMutation",
+    "RegisteredQuery",
+    "Registry",
+    "RequestKey",
+    "Run",
+    "RunResult",
+    "Runner",
+    "Scheduler",
+    "UserIdentity",
+    "action",
+    "call_action",
+    "describe",
+    "encoded_result",
+    "internal_action",
+    "internal_mutation",
+    "internal_query",
+    "mutation",
+    "own",
+    "query",
+    "request_id_of",
+]

@@ -1,0 +1,196 @@
+"""What does a function get as `ctx`?
+
+`QueryCtx` and `MutationCtx` stand over one transaction; `ActionCtx` stands over none and reaches data by
+running queries and mutations. Contexts are made per run and are useless after it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+
+from .identity import Identity, UserIdentity
+from .registration import RegisteredAction, RegisteredFunction, RegisteredMutation, RegisteredQuery
+from .scheduler import epoch_ms_of, seconds_of
+
+if TYPE_CHECKING:
+    from ..engine import Transaction
+    from .db import DatabaseReader, DatabaseWriter
+    from .runner import Run
+    from .scheduler import Scheduler
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Auth:
+    """`ctx.auth`: looking at the caller makes a cached result that caller's own."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def get_user_identity(self) -> UserIdentity | None:
+        """The user who calls, or None for an anonymous caller."""
+        self._run.saw_identity = True
+        return self._run.identity.user
+
+
+class QueryCtx:
+    """The context of a query."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @property
+    def db(self) -> DatabaseReader:
+        return self._run.reader
+
+    @property
+    def auth(self) -> Auth:
+        return Auth(self._run)
+
+    @property
+    def now_ms(self) -> float:
+        """Milliseconds since the epoch when this run began; does not move while it runs."""
+        return self._transaction.now_ms
+
+    @property
+    def random(self) -> random.Random:
+        """Random numbers that the same seed repeats; never the `random` module's own."""
+        return self._transaction.random
+
+    @property
+    def _transaction(self) -> Transaction:
+        return self._run.transaction
+
+    def run_query(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run another query inside this transaction."""
+        return self._run.nested(function, args, kwargs)
+
+
+class MutationCtx(QueryCtx):
+    """The context of a mutation."""
+
+    @property
+    def db(self) -> DatabaseWriter:
+        return self._run.writer
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self._run.scheduler
+
+    def run_mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run another mutation as a sub-transaction: if it raises, its writes alone are undone."""
+        return self._run.nested(function, args, kwargs)
+
+
+class ActionHost(Protocol):
+    """What an action's context needs from the running database."""
+
+    def call_from_action(
+        self,
+        function: RegisteredFunction[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        identity: Identity,
+    ) -> Awaitable[Any]: ...
+
+    def schedule_from_action(
+        self,
+        at_ms: float | None,
+        delay_s: float,
+        function: RegisteredFunction[..., Any],
+        call: tuple[tuple[Any, ...], dict[str, Any]],
+    ) -> Awaitable[str]: ...
+
+    def cancel_from_action(self, id: str) -> Awaitable[None]: ...
+
+    def now_ms(self) -> float: ...
+
+
+class AsyncScheduler:
+    """`ctx.scheduler` of an action: every call is a commit of its own."""
+
+    def __init__(self, host: ActionHost) -> None:
+        self._host = host
+
+    async def run_after(
+        self,
+        delay: float | timedelta,
+        function: RegisteredMutation[P, Any] | RegisteredAction[P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> str:
+        """Run a function `delay` seconds from now; gives the id of the job."""
+        return await self._host.schedule_from_action(None, seconds_of(delay), function, (args, kwargs))
+
+    async def run_at(
+        self,
+        when: float | datetime,
+        function: RegisteredMutation[P, Any] | RegisteredAction[P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> str:
+        """Run a function at a time, in ms since the epoch or as an aware datetime."""
+        return await self._host.schedule_from_action(epoch_ms_of(when), 0.0, function, (args, kwargs))
+
+    async def cancel(self, id: str, /) -> None:
+        """Make a pending job never run."""
+        await self._host.cancel_from_action(id)
+
+
+class ActionCtx:
+    """The context of an action."""
+
+    def __init__(self, host: ActionHost, identity: Identity) -> None:
+        self._host = host
+        self._identity = identity
+        self._random: random.Random | None = None
+
+    @property
+    def auth(self) -> ActionAuth:
+        return ActionAuth(self._identity)
+
+    @property
+    def scheduler(self) -> AsyncScheduler:
+        return AsyncScheduler(self._host)
+
+    @property
+    def now_ms(self) -> float:
+        """Milliseconds since the epoch, now."""
+        return self._host.now_ms()
+
+    @property
+    def random(self) -> random.Random:
+        if self._random is None:
+            self._random = random.Random()
+        return self._random
+
+    async def run_query(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a query in a transaction of its own; what it returns is durable."""
+        return await self._host.call_from_action(function, args, kwargs, self._identity)
+
+    async def run_mutation(
+        self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run a mutation in a transaction of its own; it is durable when this returns."""
+        return await self._host.call_from_action(function, args, kwargs, self._identity)
+
+    async def run_action(self, function: RegisteredAction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run another action and wait for it."""
+        return await self._host.call_from_action(function, args, kwargs, self._identity)
+
+
+class ActionAuth:
+    """`ctx.auth` of an action."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+
+    def get_user_identity(self) -> UserIdentity | None:
+        """The user who calls, or None for an anonymous caller."""
+        return self._identity.user

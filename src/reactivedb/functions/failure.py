@@ -1,0 +1,92 @@
+"""What is the caller told when a function fails?
+
+Errors meant for the caller (`RequestError`) are sent as they are. All else is the application's own
+business: message and traceback in development, a request id alone in production.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+import pydantic
+
+from ..errors import (
+    ApplicationError,
+    ConflictError,
+    ReactiveDBError,
+    RequestError,
+    StorageError,
+    ValidationError,
+)
+from ..values import Value, encode, normalize
+
+_PACKAGE: Final = str(Path(__file__).parent.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class CallError:
+    """A failure as it goes over the wire; `data` is the encoded JSON of an `ApplicationError`."""
+
+    message: str
+    data: bytes | None = None
+
+
+def describe(error: BaseException, *, request_id: str, production: bool) -> CallError:
+    """Turn what a run raised into what its caller may know."""
+    if isinstance(error, pydantic.ValidationError):
+        error = from_pydantic(error)
+    if isinstance(error, ApplicationError):
+        return _describe_application_error(error, request_id)
+    if isinstance(error, RequestError | ConflictError):
+        return CallError(error.wire_text)
+    head = f"[Request ID: {request_id}] Server Error"
+    if production:
+        return CallError(head)
+    if isinstance(error, StorageError):
+        return CallError(f"{head}\n{error.wire_text}")
+    name = error.code if isinstance(error, ReactiveDBError) else type(error).__name__
+    frames = [
+        f"    at {frame.name} ({frame.filename}:{frame.lineno})"
+        for frame in reversed(traceback.extract_tb(error.__traceback__))
+        if not frame.filename.startswith(_PACKAGE)
+    ]
+    return CallError("\n".join([head, f"Uncaught {name}: {error}", *frames]))
+
+
+def _describe_application_error(error: ApplicationError, request_id: str) -> CallError:
+    try:
+        data = encode(normalize(error.data))
+    except ValidationError as unfit:
+        return CallError(
+            f"[Request ID: {request_id}] Server Error\nUncaught ApplicationError with data that is no value: {unfit}"
+        )
+    text = error.data if isinstance(error.data, str) else data.decode()
+    return CallError(f"Uncaught ConvexError: {text}", data)
+
+
+def from_pydantic(error: pydantic.ValidationError) -> ValidationError:
+    """Our words for what a model's own constructor refused."""
+    first = error.errors(include_url=False)[0]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return ValidationError(
+        f"`{error.title}` refused a value: {first['msg']}, got `{str(first['input'])[:100]}` at `{path or '.'}`{more}",
+        path=path,
+    )
+
+
+def own(value: object) -> object:
+    """A value whose containers belong to the caller alone; frozen documents are shared."""
+    if isinstance(value, list):
+        return [own(item) for item in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return {key: own(item) for key, item in cast("dict[object, object]", value).items()}
+    if isinstance(value, pydantic.BaseModel):
+        return value if value.model_config.get("frozen") else value.model_copy(deep=True)
+    return value
+
+
+__all__ = ["CallError", "Value", "describe", "from_pydantic", "own"]

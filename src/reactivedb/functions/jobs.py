@@ -1,0 +1,272 @@
+"""When does a scheduled job run, and what becomes of it?
+
+`Jobs` follows the log for rows of `_scheduled_functions` and keeps the pending ones in a heap by time; it
+waits for the first of them or for a new one, and does no work in between. A mutation runs in the
+transaction that marks its row as done, so it happens exactly once. An action is marked as running, durably,
+before it starts and is never started again: found running at `open`, it failed with the process.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import anyio
+
+from ..engine import IndexScan, LogReader, StoredDocument
+from ..errors import FunctionNotFoundError, StorageError
+from ..values import Value
+from .identity import ANONYMOUS
+from .registration import Kind
+from .registry import FunctionDefinition
+from .runner import Run, RunResult
+from .scheduler import CANCELED, FAILED, IN_PROGRESS, PENDING, SUCCESS, finished, state_kind
+from .system import JOBS
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from ..engine import Engine
+    from .runner import Runner
+
+_LOST = "the process ended while the action was running"
+_SWEEP_BATCH = 100
+_STORAGE_RETRY_NS = 1_000_000_000
+_NEVER_NS = 2**63
+
+
+class JobHost(Protocol):
+    """What running a job needs from the running database."""
+
+    @property
+    def runner(self) -> Runner: ...
+
+    async def durable(self, ts: int) -> None: ...
+
+    def committed(self) -> None:
+        """A commit was appended: see to it that it becomes durable and is delivered."""
+        ...
+
+    async def run_action(self, definition: FunctionDefinition, named: dict[str, Any]) -> RunResult: ...
+
+    def failed(self, error: BaseException) -> str:
+        """The text that a job's row keeps of an error."""
+        ...
+
+
+class Jobs:
+    """The jobs of one open database."""
+
+    def __init__(self, engine: Engine, host: JobHost) -> None:
+        self._engine = engine
+        self._host = host
+        self._log: LogReader = engine.reader()
+        # (scheduled time in ms, id): a row that was cancelled meanwhile is found out when it is due.
+        self._heap: list[tuple[float, str]] = []
+        self._wake = anyio.Event()
+        self._running = 0
+        self.enabled = True
+
+    def recover(self) -> None:
+        """At open: fail what was running when the process ended, and take up what is pending."""
+        with self._engine.lock:
+            for row in self._rows(IN_PROGRESS):
+                self._finish(row.id, {"kind": FAILED, "error": _LOST})
+            for row in self._rows(PENDING):
+                self._push(row)
+            self._log.pull()
+            self._sweep()
+
+    def notice(self) -> bool:
+        """Take up the jobs of new commits; True if there were any, so that `wake` is called on the loop."""
+        with self._engine.lock:
+            if not self._log.waiting:
+                return False
+            if self._log.take_lost():
+                self._heap = [
+                    (cast("float", row.fields["scheduledTime"]), row.id) for row in self._rows(PENDING)
+                ]
+                heapq.heapify(self._heap)
+            found = False
+            for record in self._log.pull():
+                for change in record.write_set.changes:
+                    if change.table.name == JOBS and change.new is not None and change.old is None:
+                        self._push(change.new)
+                        found = True
+            return found
+
+    def wake(self) -> None:
+        """Look at the heap again."""
+        self._wake.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """No job is due and none is running."""
+        self.notice()
+        return not self._running and (not self.enabled or self._next_due_ns() > self._engine.clock.now_ns())
+
+    async def run(self, tasks: TaskGroup) -> None:
+        """Run jobs as they fall due, until cancelled."""
+        while True:
+            now_ns = self._engine.clock.now_ns()
+            while (id := self._pop_due(now_ns)) is not None:
+                if isinstance(await self._start(id, tasks), StorageError):
+                    # The row is still pending. A full disk may get room again; a closed file ends all this.
+                    await self._engine.clock.sleep_until_ns(now_ns + _STORAGE_RETRY_NS)
+            # What was due has been dealt with, even if it committed nothing.
+            self._host.committed()
+            await self._wait()
+
+    def _pop_due(self, now_ns: int) -> str | None:
+        with self._engine.lock:
+            self.notice()
+            return heapq.heappop(self._heap)[1] if self._next_due_ns() <= now_ns else None
+
+    def _next_due_ns(self) -> int:
+        return int(self._heap[0][0] * 1e6) if self._heap else _NEVER_NS
+
+    async def _wait(self) -> None:
+        """Until the first job is due or `wake` is called."""
+        self._wake = anyio.Event()
+        self.notice()
+        due_ns = self._next_due_ns()
+        if due_ns <= self._engine.clock.now_ns():
+            return
+        async with anyio.create_task_group() as waiting:
+
+            async def until_due() -> None:
+                await self._engine.clock.sleep_until_ns(due_ns)
+                waiting.cancel_scope.cancel()
+
+            if due_ns < _NEVER_NS:
+                waiting.start_soon(until_due)
+            await self._wake.wait()
+            waiting.cancel_scope.cancel()
+
+    async def _start(self, id: str, tasks: TaskGroup) -> BaseException | None:
+        with self._engine.lock:
+            row = self._row(id)
+            if row is None or state_kind(row.fields) != PENDING:
+                return None
+            try:
+                definition, named = self._call_of(row)
+            except Exception as error:  # the function is gone or its arguments changed: the row says so
+                return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)})
+            if definition.kind is Kind.MUTATION:
+                return self._run_mutation(id, definition, named)
+            marked = self._mark_running(id)
+        if marked.error is not None:
+            return marked.error
+        self._running += 1
+        tasks.start_soon(self._run_action, id, definition, named, marked.ts)
+        # Give the loop a turn, so that a burst of jobs cannot starve the sockets.
+        await anyio.lowlevel.checkpoint()
+        return None
+
+    def _run_mutation(
+        self, id: str, definition: FunctionDefinition, named: dict[str, Any]
+    ) -> BaseException | None:
+        def body(run: Run) -> tuple[Any, Any]:
+            mark = run.transaction.mark()
+            state: dict[str, Value] = {"kind": SUCCESS}
+            try:
+                value = run.call(definition, named)
+            except Exception as error:
+                run.transaction.rollback_to(mark)
+                state = {"kind": FAILED, "error": self._host.failed(error)}
+                value = (None, None)
+            job = run.transaction.existing(id)
+            run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
+            return value
+
+        return self._transact(body).error
+
+    async def _run_action(
+        self, id: str, definition: FunctionDefinition, named: dict[str, Any], marked_ts: int
+    ) -> None:
+        state: dict[str, Value] = {"kind": FAILED, "error": _LOST}
+        try:
+            await self._host.durable(marked_ts)
+            result = await self._host.run_action(definition, named)
+            if result.error is None:
+                state = {"kind": SUCCESS}
+            else:
+                state = {"kind": FAILED, "error": self._host.failed(result.error)}
+        finally:
+            self._running -= 1
+            self._finish(id, state)
+
+    def _finish(self, id: str, state: dict[str, Value]) -> BaseException | None:
+        """Give a row its end state; a row that was cancelled while it ran stays so."""
+
+        def body(run: Run) -> tuple[Any, Any]:
+            job = run.transaction.get(id)
+            if job is not None and state_kind(job.fields) != CANCELED:
+                run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
+            return None, None
+
+        return self._transact(body).error
+
+    def _mark_running(self, id: str) -> RunResult:
+        def body(run: Run) -> tuple[Any, Any]:
+            job = run.transaction.existing(id)
+            kept = {name: value for name, value in job.fields.items() if not name.startswith("_")}
+            run.transaction.replace(job, {**kept, "state": {"kind": IN_PROGRESS}})
+            return None, None
+
+        return self._transact(body)
+
+    def _transact(self, body: Callable[[Run], tuple[Any, Any]]) -> RunResult:
+        result = self._host.runner.transact(body, ANONYMOUS)
+        self._host.committed()
+        return result
+
+    def _call_of(self, row: StoredDocument) -> tuple[FunctionDefinition, dict[str, Any]]:
+        path = str(row.fields["name"])
+        definition = self._host.runner.registry.find(path, None, internal=True)
+        if definition.kind is Kind.QUERY:
+            raise FunctionNotFoundError(
+                f"`{path}` is a query now, a job runs a mutation or an action", path=path
+            )
+        args = cast("list[Value]", row.fields["args"])
+        return definition, self._host.runner.parse(definition, args[0])
+
+    def _push(self, row: StoredDocument) -> None:
+        heapq.heappush(self._heap, (cast("float", row.fields["scheduledTime"]), row.id))
+
+    def _row(self, id: str) -> StoredDocument | None:
+        return self._engine.load(self._engine.catalog.table(JOBS), id)
+
+    def _rows(self, kind: str) -> list[StoredDocument]:
+        table = self._engine.catalog.table(JOBS)
+        index = table.indexes["by_state"]
+        return list(self._scan(IndexScan(table, index, index.interval((kind,), None, None), None)))
+
+    def _scan(self, scan: IndexScan) -> Iterator[StoredDocument]:
+        transaction = self._engine.begin()
+        for document, _ in transaction.scan(scan):
+            yield document
+        transaction.finished = True
+
+    def _sweep(self) -> None:
+        """Delete jobs that ended longer ago than they are kept, a batch at a time."""
+        table = self._engine.catalog.table(JOBS)
+        index = table.indexes["by_completed"]
+        horizon = self._now_ms() - self._engine.limits.finished_job_retention_s * 1000
+        interval = index.interval((), (0.0, True), (horizon, True))
+
+        def body(run: Run) -> tuple[Any, Any]:
+            scan = IndexScan(table, index, interval, None)
+            expired = [
+                row for (row, _), _ in zip(run.transaction.scan(scan), range(_SWEEP_BATCH), strict=False)
+            ]
+            for row in expired:
+                run.transaction.delete(row)
+            return len(expired), None
+
+        while self._host.runner.transact(body, ANONYMOUS).value == _SWEEP_BATCH:
+            pass
+
+    def _now_ms(self) -> float:
+        return self._engine.clock.now_ns() / 1e6

@@ -1,0 +1,73 @@
+"""Where does a `print` inside a function go?
+
+Into the log lines of its run, which the caller is sent: `print` and `logging` look up the run in a context
+variable. Outside of a function both behave as ever. The texts are Convex's: `[LEVEL] text`, the arguments
+of `print` shown as an inspector would.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextvars
+import logging
+from typing import Any, Final
+
+from ..limits import Limits
+
+_LEVELS: Final = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING: "WARN"}
+
+
+class LogLines:
+    """The log lines of one run, bounded in number and length."""
+
+    __slots__ = ("_limits", "lines")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.lines: list[str] = []
+
+    def add(self, level: str, text: str) -> None:
+        count_max = self._limits.log_line_count_max
+        if len(self.lines) > count_max:
+            return
+        if len(self.lines) == count_max:
+            self.lines.append(f"[WARN] log truncated: a run may log {count_max} lines")
+            return
+        length_max = self._limits.log_line_length_max
+        self.lines.append(
+            f"[{level}] {text if len(text) <= length_max else text[:length_max] + ' (truncated)'}"
+        )
+
+
+current: contextvars.ContextVar[LogLines | None] = contextvars.ContextVar(
+    "reactivedb_log_lines", default=None
+)
+
+_print = builtins.print
+
+
+def _print_to_run(*values: Any, sep: str | None = " ", file: Any = None, **kwargs: Any) -> None:
+    lines = current.get()
+    if lines is None or file is not None:
+        _print(*values, sep=sep, file=file, **kwargs)
+    else:
+        lines.add(
+            "LOG", " ".join(map(repr, values)) if sep == " " else repr((sep or " ").join(map(str, values)))
+        )
+
+
+class _RunHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = current.get()
+        if lines is not None:
+            lines.add(_LEVELS.get(record.levelno, "ERROR"), record.getMessage())
+
+
+_handler = _RunHandler()
+
+
+def install() -> None:
+    """Let `print` and the root logger look for a current run. Harmless to call again."""
+    if builtins.print is not _print_to_run:
+        builtins.print = _print_to_run
+        logging.getLogger().addHandler(_handler)

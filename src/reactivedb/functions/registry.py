@@ -1,0 +1,128 @@
+"""Which functions does an application have, and under which paths?
+
+Built once from the modules an `App` names. A path has one canonical spelling (camelCase); the Python
+spelling leads to the same entry. Nothing outside of this table can be called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from ..errors import FunctionNotFoundError, RequestError, SchemaError, ValidationError
+from ..protocol import canonical_path, normalize_path
+from ..schema import ArgsValidator, Validator, returns_validator
+from .registration import Kind, RegisteredFunction
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionDefinition:
+    """One function under its canonical path, with its validators."""
+
+    path: str
+    kind: Kind
+    internal: bool
+    reference: RegisteredFunction[..., Any]
+    args: ArgsValidator
+    returns: Validator
+
+
+class Registry:
+    """All functions of one application."""
+
+    def __init__(self, modules: Iterable[ModuleType], *, root: str) -> None:
+        self._by_path: dict[str, FunctionDefinition] = {}
+        self._by_reference: dict[int, FunctionDefinition] = {}
+        self._spellings: dict[str, FunctionDefinition] = {}
+        for module in modules:
+            self._add_module(module, relative_name(module.__name__, root))
+
+    def _add_module(self, module: ModuleType, name: str) -> None:
+        for attribute, value in vars(module).items():
+            if not isinstance(value, RegisteredFunction):
+                continue
+            reference: RegisteredFunction[..., Any] = value
+            if reference.handler.__module__ != module.__name__:
+                continue  # imported from another module, where it has its path
+            self.add(canonical_path(name, attribute), f"{name.replace('.', '/')}:{attribute}", reference)
+
+    def add(self, path: str, spelling: str, reference: RegisteredFunction[..., Any]) -> None:
+        """Raises: SchemaError, for two functions of one path or a signature without a validator."""
+        taken = self._by_path.get(path)
+        if taken is not None:
+            raise SchemaError(
+                f"`{taken.reference.__name__}` and `{reference.__name__}` are both `{path}` on the wire - rename one",
+                code="DuplicateFunction",
+                path=path,
+            )
+        args = ArgsValidator.from_signature(reference.handler)
+        returns = returns_validator(reference.handler)
+        definition = FunctionDefinition(path, reference.kind, reference.internal, reference, args, returns)
+        self._by_path[path] = self._spellings[path] = definition
+        self._spellings.setdefault(spelling, definition)
+        self._by_reference.setdefault(id(reference), definition)
+
+    def __iter__(self) -> Iterator[FunctionDefinition]:
+        return iter(self._by_path.values())
+
+    def of(self, reference: RegisteredFunction[..., Any], kind: Kind | None = None) -> FunctionDefinition:
+        """The entry of a function object.
+
+        Raises:
+            SchemaError: `UnknownFunction` if no module of the application holds it; `WrongKind`.
+        """
+        if not isinstance(reference, RegisteredFunction):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SchemaError(
+                f"expected a function made with `@rdb.query` and the like, got `{reference!r}`",
+                code="NotAFunction",
+            )
+        definition = self._by_reference.get(id(reference))
+        if definition is None:
+            raise SchemaError(
+                f"{reference!r} is not part of this application - pass its module to `App`",
+                code="UnknownFunction",
+            )
+        if kind is not None and definition.kind is not kind:
+            raise wrong_kind(definition, kind)
+        return definition
+
+    def find_reference(self, reference: RegisteredFunction[..., Any]) -> FunctionDefinition | None:
+        """The entry of a function object, or None if it is another version's."""
+        return self._by_reference.get(id(reference))
+
+    def find(self, path: str, kind: Kind | None, *, internal: bool) -> FunctionDefinition:
+        """The entry of a path; an internal one only for those who may see it.
+
+        Raises:
+            FunctionNotFoundError: in the same words for a missing and an internal function.
+            ValidationError: `InvalidFunctionPath` or `WrongKind`.
+        """
+        if path.startswith("_system/") and not internal:
+            raise RequestError("You do not have permission to perform this operation", code="Forbidden")
+        definition = self._spellings.get(normalize_path(path))
+        if definition is None or (definition.internal and not internal):
+            what = "function" if internal else "public function"
+            raise FunctionNotFoundError(
+                f"Could not find {what} for '{path}'. Is its module passed to `App`, and is the name right?",
+                path=path,
+            )
+        if kind is not None and definition.kind is not kind:
+            raise wrong_kind(definition, kind)
+        return definition
+
+
+def wrong_kind(definition: FunctionDefinition, kind: Kind) -> ValidationError:
+    article = "an" if definition.kind is Kind.ACTION else "a"
+    return ValidationError(
+        f"`{definition.path}` is {article} {definition.kind.value}, got a call as {kind.value} - "
+        f"call it as {definition.kind.value}",
+        code="WrongKind",
+        path="",
+    )
+
+
+def relative_name(module: str, root: str) -> str:
+    """A module's dotted name below the application's package."""
+    return module.removeprefix(f"{root}.") if root else module

@@ -1,0 +1,305 @@
+"""How does one call become one run: find, check arguments, run, check the result, commit?
+
+The only place that retries. A run holds the engine's lock from its first read to its commit, so it never
+interleaves with another. Errors keep their kind: whoever shows one outside turns it into words
+(`failure.describe`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from ..engine import Engine, ReadSet, Transaction, begin_at
+from ..errors import ConflictError, LimitExceededError, ReactiveDBError, ValidationError
+from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, with_code
+from ..storage import Outcome
+from ..values import Value, decode, encode
+from . import log_lines
+from .context import MutationCtx, QueryCtx
+from .db import DatabaseReader, DatabaseWriter
+from .failure import from_pydantic
+from .identity import Identity
+from .registration import Kind, RegisteredFunction
+from .registry import FunctionDefinition, Registry
+from .scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from ..limits import Limits
+    from .context import ActionCtx
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """Names one mutation of one client session for ever, so that a replay can be told from a new call."""
+
+    session_id: str
+    request_id: int
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What came of a run. Exactly one of `value` (with its JSON) and `error` counts."""
+
+    ts: int
+    value: Any = None
+    error: BaseException | None = None
+    log_lines: list[str] = field(default_factory=list[str])
+    read_set: ReadSet | None = None
+    saw_identity: bool = False
+    tree: Any = None
+    recorded: bytes | None = None
+
+    def unwrap(self) -> Any:
+        """The value, for a caller in this process; what the run raised is raised again."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+    def encoded(self) -> bytes:
+        """The returned value as JSON. Raises: ValidationError, for what JSON cannot hold."""
+        if self.recorded is None:
+            self.recorded = encode(self.tree)
+        return self.recorded
+
+
+class Run:
+    """The state of one top-level run, which its nested calls share."""
+
+    def __init__(self, runner: Runner, transaction: Transaction, identity: Identity) -> None:
+        self.runner = runner
+        self.transaction = transaction
+        self.identity = identity
+        self.saw_identity = False
+        self.depth = 0
+        self.scheduled_count = 0
+        self.scheduled_size_bytes = 0
+        self.reader = DatabaseReader(transaction, runner.engine.catalog)
+        self.writer = DatabaseWriter(transaction, runner.engine.catalog)
+        self.scheduler = Scheduler(self)
+
+    def nested(
+        self, function: RegisteredFunction[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call another function inside this transaction."""
+        definition = self.runner.registry.of(function)
+        named = self.runner.bind(definition, args, kwargs)
+        mark = self.transaction.mark()
+        try:
+            value, _ = self.call(definition, named)
+        except BaseException:
+            self.transaction.rollback_to(mark)
+            raise
+        return value
+
+    def call(self, definition: FunctionDefinition, named: dict[str, Any]) -> tuple[Any, Any]:
+        """Run a handler and check what it returns; gives the value and its JSON-ready tree."""
+        depth_max = self.runner.engine.limits.nested_call_depth_max
+        if self.depth > depth_max:
+            raise LimitExceededError(
+                f"calls between functions may nest {depth_max} deep, `{definition.path}` would go deeper - "
+                "call a plain helper function instead",
+                code="NestedCallsTooDeep",
+                limit="nested_call_depth_max",
+                maximum=depth_max,
+                asked=self.depth,
+            )
+        self.depth += 1
+        try:
+            ctx = QueryCtx(self) if definition.kind is Kind.QUERY else MutationCtx(self)
+            value = definition.reference.handler(ctx, **named)
+        except pydantic.ValidationError as error:
+            raise from_pydantic(error) from error
+        finally:
+            self.depth -= 1
+        return value, checked_return(definition, value)
+
+
+class Runner:
+    """Runs the functions of one application over one engine."""
+
+    def __init__(self, engine: Engine, registry: Registry) -> None:
+        self.engine = engine
+        self.registry = registry
+
+    def parse(self, definition: FunctionDefinition, args: Value) -> dict[str, Any]:
+        """The wire's arguments as the handler takes them.
+
+        Raises:
+            ValidationError: `ArgumentValidationError`, with the path.
+        """
+        named = definition.args.parse(args)
+        if definition.args.object.has_ids:
+            try:
+                for found in definition.args.find_ids(args):
+                    self.engine.check_id(found.id, found.table, found.path)
+            except ValidationError as error:
+                raise with_code(error, ARGUMENT_ERROR) from error
+        return named
+
+    def bind(
+        self, definition: FunctionDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Any]:
+        """A Python call's arguments as the wire would have brought them: checked, and nobody else's."""
+        return self.parse(definition, definition.args.dump(definition.args.bind(args, kwargs)))
+
+    def query(
+        self,
+        definition: FunctionDefinition,
+        named: dict[str, Any],
+        identity: Identity,
+        *,
+        at_ts: int | None = None,
+    ) -> RunResult:
+        """Run a query at the newest state, or at an earlier one. Never raises for what the function does.
+
+        Raises:
+            ValidationError: `TimestampOutOfRange`.
+        """
+        with self.engine.lock:
+            transaction = self.engine.begin() if at_ts is None else begin_at(self.engine, at_ts)
+            run = Run(self, transaction, identity)
+            lines = log_lines.LogLines(self.engine.limits)
+            result = RunResult(transaction.base_ts, log_lines=lines.lines, read_set=transaction.read_set)
+            token = log_lines.current.set(lines)
+            try:
+                result.value, result.tree = run.call(definition, named)
+            except Exception as error:
+                result.error = error
+            finally:
+                log_lines.current.reset(token)
+                transaction.finished = True
+            result.saw_identity = run.saw_identity
+            return result
+
+    def mutation(
+        self,
+        definition: FunctionDefinition,
+        named: dict[str, Any],
+        identity: Identity,
+        *,
+        key: RequestKey | None = None,
+    ) -> RunResult:
+        """Run a mutation and commit it into the open group. Never raises for what the function does.
+
+        With a `key`, a call that has already succeeded gives its recorded answer and runs nothing. A
+        conflict is tried again, up to the limit. The result is visible at once and durable later.
+        """
+        with self.engine.lock:
+            if key is not None:
+                recorded = self.engine.storage.outcome(key.session_id, key.request_id)
+                if recorded is not None:
+                    return _replayed(recorded)
+
+            def body(run: Run) -> tuple[Any, Any]:
+                return run.call(definition, named)
+
+            return self.transact(body, identity, key=key)
+
+    def transact(
+        self, body: Callable[[Run], tuple[Any, Any]], identity: Identity, *, key: RequestKey | None = None
+    ) -> RunResult:
+        """Run `body` in a transaction and commit it; tried again after a conflict."""
+        tries = self.engine.limits.conflict_retry_count_max
+        with self.engine.lock:
+            while True:
+                result = self._transact_once(body, identity, key)
+                tries -= 1
+                if not isinstance(result.error, ConflictError) or tries < 0:
+                    return result
+
+    def _transact_once(
+        self, body: Callable[[Run], tuple[Any, Any]], identity: Identity, key: RequestKey | None
+    ) -> RunResult:
+        transaction = self.engine.begin()
+        run = Run(self, transaction, identity)
+        lines = log_lines.LogLines(self.engine.limits)
+        result = RunResult(transaction.base_ts, log_lines=lines.lines, read_set=transaction.read_set)
+        token = log_lines.current.set(lines)
+        try:
+            result.value, result.tree = body(run)
+        except Exception as error:
+            result.error = error
+            return result
+        finally:
+            log_lines.current.reset(token)
+            transaction.finished = True
+
+        def outcome(ts: int) -> Outcome:
+            assert key is not None
+            return Outcome(key.session_id, key.request_id, ts, result.encoded(), tuple(lines.lines))
+
+        try:
+            result.ts = self.engine.commit(transaction, outcome=outcome if key is not None else None)
+        except ReactiveDBError as error:
+            result.error = error
+        return result
+
+
+async def call_action(
+    definition: FunctionDefinition, ctx: ActionCtx, named: dict[str, Any], limits: Limits
+) -> RunResult:
+    """Run an action to its end. Never raises for what it does; cancellation passes through."""
+    lines = log_lines.LogLines(limits)
+    result = RunResult(0, log_lines=lines.lines)
+    token = log_lines.current.set(lines)
+    try:
+        result.value = await definition.reference.handler(ctx, **named)
+        result.tree = checked_return(definition, result.value)
+    except pydantic.ValidationError as error:
+        result.error = from_pydantic(error)
+    except Exception as error:
+        result.error = error
+    finally:
+        log_lines.current.reset(token)
+    return result
+
+
+def encoded_result(result: RunResult, limits: Limits) -> bytes:
+    """A result's JSON, within the bound on results.
+
+    Raises:
+        LimitExceededError: `ResultTooLarge`.
+        ValidationError: for what JSON cannot hold.
+    """
+    encoded = result.encoded()
+    if len(encoded) > limits.result_size_bytes_max:
+        raise LimitExceededError(
+            f"a result may have {limits.result_size_bytes_max} bytes, got {len(encoded)} - "
+            "return fewer documents, or page through them",
+            code="ResultTooLarge",
+            limit="result_size_bytes_max",
+            maximum=limits.result_size_bytes_max,
+            asked=len(encoded),
+        )
+    return encoded
+
+
+def checked_return(definition: FunctionDefinition, value: Any) -> Any:
+    """The JSON-ready tree of a returned value.
+
+    Raises:
+        ValidationError: `ReturnsValidationError`.
+    """
+    try:
+        return definition.returns.dump(value, "", splice=True)
+    except ValidationError as error:
+        raise with_code(error, RETURNS_ERROR) from error
+
+
+def _replayed(recorded: Outcome) -> RunResult:
+    return RunResult(
+        recorded.ts,
+        value=decode(recorded.result),
+        recorded=recorded.result,
+        log_lines=list(recorded.log_lines),
+    )
+
+
+def request_id_of(session_id: str, request_id: int) -> str:
+    """The 16 hex digits that name a request in error texts and logs."""
+    return hashlib.sha256(f"{session_id}|{request_id}".encode()).hexdigest()[:16]

@@ -1,0 +1,166 @@
+"""How does a mutation ask for a function to run later?
+
+A job is a row of `_scheduled_functions`, written in the caller's own transaction: it exists exactly if the
+mutation committed. Who runs it, and when: see `jobs`.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
+
+from ..errors import LimitExceededError, ValidationError
+from ..protocol import identifier_of
+from ..values import Value, size_bytes
+from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation
+from .registry import FunctionDefinition
+from .system import JOBS
+
+if TYPE_CHECKING:
+    from .runner import Run
+
+P = ParamSpec("P")
+
+PENDING: Final = "pending"
+IN_PROGRESS: Final = "inProgress"
+SUCCESS: Final = "success"
+FAILED: Final = "failed"
+CANCELED: Final = "canceled"
+
+
+class Scheduler:
+    """`ctx.scheduler` of a mutation."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def run_after(
+        self,
+        delay: float | timedelta,
+        function: RegisteredMutation[P, Any] | RegisteredAction[P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> str:
+        """Run a function `delay` seconds after this transaction's time; gives the id of the job.
+
+        Raises:
+            ValidationError: `InvalidDelay`, or arguments that do not fit.
+            LimitExceededError: too many jobs, or too large arguments, in one run.
+        """
+        at_ms = self._run.transaction.now_ms + seconds_of(delay) * 1000
+        return self.add(at_ms, function, args, kwargs)
+
+    def run_at(
+        self,
+        when: float | datetime,
+        function: RegisteredMutation[P, Any] | RegisteredAction[P, Any],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> str:
+        """Run a function at a time, in ms since the epoch or as an aware datetime."""
+        return self.add(epoch_ms_of(when), function, args, kwargs)
+
+    def cancel(self, id: str, /) -> None:
+        """Make a pending job never run; a finished one stays as it is.
+
+        Raises:
+            ValidationError: `DocumentNotFound`, for what is no job.
+        """
+        transaction = self._run.transaction
+        job = transaction.existing(id)
+        if job.table.name != JOBS:
+            raise ValidationError(
+                f"`cancel` expects the id of a job, got an id of `{job.table.name}`", code="InvalidId"
+            )
+        if state_kind(job.fields) in (PENDING, IN_PROGRESS):
+            transaction.replace(job, finished(job.fields, {"kind": CANCELED}, transaction.now_ms))
+
+    def add(
+        self,
+        at_ms: float,
+        function: RegisteredFunction[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> str:
+        definition = self._run.runner.registry.of(function)
+        if definition.kind is Kind.QUERY:
+            raise ValidationError(
+                f"a job runs a mutation or an action, got the query `{definition.path}` - its result would go nowhere",
+                code="WrongKind",
+            )
+        return self.add_definition(
+            at_ms, definition, definition.args.dump(definition.args.bind(args, kwargs))
+        )
+
+    def add_definition(self, at_ms: float, definition: FunctionDefinition, values: dict[str, Value]) -> str:
+        run = self._run
+        limits = run.runner.engine.limits
+        run.scheduled_count += 1
+        run.scheduled_size_bytes += size_bytes(values)
+        if run.scheduled_count > limits.scheduled_max:
+            raise LimitExceededError(
+                f"one run may schedule {limits.scheduled_max} jobs, this one wanted more - let a job schedule the rest",
+                code="TooManyFunctionsScheduled",
+                limit="scheduled_max",
+                maximum=limits.scheduled_max,
+                asked=run.scheduled_count,
+            )
+        if run.scheduled_size_bytes > limits.scheduled_args_size_bytes_max:
+            raise LimitExceededError(
+                f"the arguments of one run's jobs may have {limits.scheduled_args_size_bytes_max} bytes, got "
+                f"{run.scheduled_size_bytes} - store the data and pass its id",
+                code="ScheduledFunctionsArgumentsTooLarge",
+                limit="scheduled_args_size_bytes_max",
+                maximum=limits.scheduled_args_size_bytes_max,
+                asked=run.scheduled_size_bytes,
+            )
+        table = run.runner.engine.catalog.table(JOBS)
+        return run.transaction.insert(
+            table,
+            {
+                "name": identifier_of(definition.path),
+                "args": [values],
+                "scheduledTime": float(at_ms),
+                "state": {"kind": PENDING},
+            },
+        )
+
+
+def seconds_of(delay: float | timedelta) -> float:
+    """Raises: ValidationError `InvalidDelay`."""
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValidationError(
+            f"a delay is a number of seconds from 0 on, or a timedelta, got `{delay!r}`", code="InvalidDelay"
+        )
+    return seconds
+
+
+def epoch_ms_of(when: float | datetime) -> float:
+    """Raises: ValidationError `InvalidTime`."""
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise ValidationError(
+                f"a datetime for a job needs a time zone, got `{when!r}` - use `datetime.now(timezone.utc)`",
+                code="InvalidTime",
+            )
+        return when.timestamp() * 1000
+    if not math.isfinite(when):
+        raise ValidationError(f"a time is in ms since the epoch, got `{when!r}`", code="InvalidTime")
+    return float(when)
+
+
+def state_kind(fields: dict[str, Value]) -> str:
+    """The state of a job's row."""
+    state = fields["state"]
+    assert isinstance(state, dict)
+    return str(state["kind"])
+
+
+def finished(fields: dict[str, Value], state: dict[str, Value], now_ms: float) -> dict[str, Value]:
+    """A job's fields in an end state."""
+    kept = {name: value for name, value in fields.items() if not name.startswith("_")}
+    return {**kept, "state": state, "completedTime": now_ms}

@@ -1,0 +1,26 @@
+"""Which tables does the product keep for itself?
+
+They are ordinary tables of dict documents with fixed numbers: what is written there is in the log, is
+indexed and wakes queries like anything else. Functions read them and write them only through contexts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..engine import SystemTable
+from ..schema import Index, TableDefinition
+
+JOBS: Final = "_scheduled_functions"
+
+
+def _table(name: str, **fields_of_index: tuple[str, ...]) -> TableDefinition:
+    declared = {index: Index(*fields) for index, fields in fields_of_index.items()}
+    for index_name, index in declared.items():
+        index.name = index_name
+    return TableDefinition(name, declared=declared)
+
+
+SYSTEM_TABLES: Final = (
+    SystemTable(512, _table(JOBS, by_state=("state.kind", "scheduledTime"), by_completed=("completedTime",))),
+)

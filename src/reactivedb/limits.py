@@ -1,0 +1,74 @@
+"""How much is too much?
+
+Every bound of the product as a number, with its unit in the name and its reason beside it. The bounds on
+values and on one function run are Convex's, so that an application that fits there fits here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """One deployment's bounds; `App(limits=Limits(...))` sets others."""
+
+    # Values (section a.3 of the protocol).
+    document_size_bytes_max: int = MIB
+    document_depth_max: int = 16
+    # Arguments and results may nest deeper than what is stored.
+    value_depth_max: int = 64
+    array_length_max: int = 8_192
+    object_field_count_max: int = 1_024
+    field_name_length_max: int = 1_024
+    identifier_length_max: int = 64
+    args_size_bytes_max: int = 16 * MIB
+    result_size_bytes_max: int = 16 * MIB
+
+    # One function run (section f.3).
+    documents_read_max: int = 32_000
+    read_size_bytes_max: int = 16 * MIB
+    ranges_read_max: int = 4_096
+    documents_written_max: int = 16_000
+    written_size_bytes_max: int = 16 * MIB
+    scheduled_max: int = 1_000
+    scheduled_args_size_bytes_max: int = 16 * MIB
+    nested_call_depth_max: int = 8
+    log_line_count_max: int = 256
+    log_line_length_max: int = 32 * KIB
+    # A conflict is rare in one process; four tries are what Convex gives.
+    conflict_retry_count_max: int = 4
+
+    # Schema (section e.1).
+    indexes_per_table_max: int = 32
+    fields_per_index_max: int = 16
+
+    # Decoded documents kept in memory: bounds resident size, not correctness.
+    document_cache_size_bytes_max: int = 64 * MIB
+    # Results of queries that nobody subscribes to any more, kept in case somebody asks again.
+    idle_result_size_bytes_max: int = 16 * MIB
+
+    # One client connection.
+    pending_mutations_max: int = 1_000
+    running_actions_max: int = 1_000
+    queries_per_client_max: int = 4_096
+    # 16 MiB of arguments plus the envelope around them.
+    message_size_bytes_max: int = 17 * MIB
+    # Larger transitions are split: as TransitionChunk for npm, in continuation frames for the others.
+    chunk_size_bytes: int = 5_000_000
+    frame_size_bytes_max: int = 15 * MIB
+    # Convex's client reconnects after 60 s without a message, PyPI's after 30 s.
+    ping_interval_s: float = 15.0
+    # A peer that takes nothing for this long is aborted, so that it cannot hold memory.
+    blocked_receiver_s: float = 30.0
+
+    # The answer to a client's mutation is kept this long for replays (two weeks, as Convex does).
+    outcome_retention_s: float = 14 * 24 * 3600.0
+    # A finished job can be looked at for a week.
+    finished_job_retention_s: float = 7 * 24 * 3600.0
+
+
+DEFAULT_LIMITS = Limits()

@@ -1,0 +1,116 @@
+"""What does one client follow, and what has it not been told yet?
+
+A client's queries always move together to one timestamp: `take_changes` gives everything that differs from
+what it was told last, all true at the timestamp of the last `refresh`. What waits for a slow client is
+bounded by its newest state, never by a queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..functions import Identity
+from ..values import Value
+from .query_cache import LiveQuery, QueryCache, Result
+
+
+class HeldQuery:
+    """One query of one client."""
+
+    __slots__ = ("_owner", "identity", "live", "query_id", "sent")
+
+    def __init__(self, owner: QuerySet, query_id: int, identity: Identity) -> None:
+        self._owner = owner
+        self.query_id = query_id
+        self.identity = identity
+        self.live: LiveQuery | None = None
+        # What the client was told last; None before its first result.
+        self.sent: Result | None = None
+
+    def changed(self, live: LiveQuery) -> None:
+        self.live = live
+        self._owner.mark(self)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryChange:
+    """A query's new result."""
+
+    query_id: int
+    result: Result
+
+
+class QuerySet:
+    """The live queries of one client. The engine's lock guards it."""
+
+    def __init__(self, cache: QueryCache, *, on_change: Callable[[], None]) -> None:
+        self._cache = cache
+        self._on_change = on_change
+        self._held: dict[int, HeldQuery] = {}
+        self._changed: dict[HeldQuery, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, query_id: int) -> bool:
+        return query_id in self._held
+
+    def add(self, query_id: int, path: str, args: Value, identity: Identity) -> LiveQuery:
+        """Follow a query. Its first result comes with the next `take_changes` after a refresh.
+
+        Raises:
+            ValidationError: `InvalidFunctionPath`; the query is not followed then.
+        """
+        held = HeldQuery(self, query_id, identity)
+        live = held.live = self._cache.hold(path, args, held)
+        self._held[query_id] = held
+        self.mark(held)
+        return live
+
+    def remove(self, query_id: int) -> bool:
+        """Stop following; False if the query was not followed."""
+        held = self._held.pop(query_id, None)
+        if held is None:
+            return False
+        self._changed.pop(held, None)
+        if held.live is not None:
+            self._cache.release(held.live, held)
+        return True
+
+    def identify(self, identity: Identity) -> None:
+        """Everything this client follows is asked by somebody else now."""
+        for held in self._held.values():
+            live = held.live
+            assert live is not None
+            held.identity = identity
+            self._cache.release(live, held)
+            held.live = self._cache.hold(live.path, live.args, held)
+            self.mark(held)
+
+    def mark(self, held: HeldQuery) -> None:
+        self._changed[held] = None
+        self._on_change()
+
+    def take_changes(self) -> list[QueryChange]:
+        """Everything the client does not know yet; the cache has been refreshed."""
+        changes: list[QueryChange] = []
+        for held in self._changed:
+            result = held.live.result if held.live is not None else None
+            if result is None or result.same_as(held.sent):
+                continue
+            held.sent = result
+            changes.append(QueryChange(held.query_id, result))
+        self._changed.clear()
+        return changes
+
+    def forget_sent(self) -> None:
+        """What was taken last never reached the client: it knows nothing for certain any more."""
+        for held in self._held.values():
+            held.sent = None
+            self.mark(held)
+
+    def clear(self) -> None:
+        """The client is gone."""
+        for query_id in list(self._held):
+            self.remove(query_id)

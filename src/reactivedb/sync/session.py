@@ -1,0 +1,335 @@
+"""What does one connection of a client know, ask and owe?
+
+Sans I/O: client messages go in, server messages come out through a `Transport`, and time is the runtime's.
+The session alone advances protocol versions (section b.5): every `Transition` starts where the last one
+ended, a mutation's response goes out before any transition that covers it, and after every response and
+every change of the query set or the identity a transition is owed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Protocol
+
+from ..app import CallResult, Runtime, args_of
+from ..errors import ProtocolError, RequestError, StorageError, ValidationError
+from ..functions import ADMIN, ANONYMOUS, CallError, Identity, RequestKey, describe, request_id_of
+from ..subscriptions import QueryChange, Result
+from ..values import loads
+from . import messages
+from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
+
+
+class Transport(Protocol):
+    """How a session's messages reach the peer."""
+
+    def send(self, parts: Sequence[bytes]) -> None:
+        """Send one text message, given in pieces of UTF-8. Never blocks, never raises."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """Close after what was sent."""
+        ...
+
+    @property
+    def writable(self) -> bool:
+        """False while the peer takes nothing more; `Session.writable_again` follows."""
+        ...
+
+
+class ClientKind(Enum):
+    """What the peer can read."""
+
+    # npm from 1.28 on puts `TransitionChunk`s together.
+    CHUNKS = "chunks"
+    # PyPI and older ones get one message, in continuation frames if it is large.
+    WHOLE = "whole"
+
+    @staticmethod
+    def from_request(path_version: str | None, convex_client_header: str | None) -> ClientKind:
+        """Told from the version in the path (`/api/1.48.0/sync`) and the `Convex-Client` header."""
+        if convex_client_header and not convex_client_header.startswith("npm"):
+            return ClientKind.WHOLE
+        found = re.match(r"(\d+)\.(\d+)", path_version or "")
+        return ClientKind.CHUNKS if found and (int(found[1]), int(found[2])) >= (1, 28) else ClientKind.WHOLE
+
+
+class Session:
+    """One connection of one client. Everything happens on the runtime's loop."""
+
+    def __init__(self, runtime: Runtime, transport: Transport, *, client: ClientKind) -> None:
+        self._runtime = runtime
+        self._transport = transport
+        self._client = client
+        self._session_id: str | None = None
+        self._identity: Identity = ANONYMOUS
+        # What the client has been told, and what it has asked for.
+        self._version = Version()
+        self._query_set_version = 0
+        self._identity_version = 0
+        self._query_set = runtime.query_set(self._due)
+        self._removed: list[int] = []
+        # Queries that cannot be followed at all: their failure is told once.
+        self._unfollowed: dict[int, CallError] = {}
+        self._untold: list[QueryChange] = []
+        self._owed = False
+        self._observed_ts = 0
+        self._mutations_pending = 0
+        self._actions_running = 0
+        self._transition_count = 0
+        self._ended = False
+        self._quiet_since_s = runtime.loop.time()
+        self._ping = self._ping_later(runtime.limits.ping_interval_s)
+
+    # From the client
+
+    def receive(self, frame: str | bytes) -> None:
+        """Take one text message. Never raises and never waits; answers may be sent before it returns."""
+        if self._ended:
+            return
+        try:
+            message = messages.parse_client_message(loads(frame))
+            self._handle(message)
+        except (ProtocolError, ValidationError) as error:
+            self._fatal(error.wire_text)
+
+    def receive_binary(self) -> None:
+        """Binary frames are no part of the protocol."""
+        self._fatal("MalformedMessage: expected a text frame with one JSON object, got a binary frame")
+
+    def writable_again(self) -> None:
+        """The peer takes messages again: it gets the newest state."""
+        if not self._ended:
+            self._runtime.due(self)
+
+    def closed(self) -> None:
+        """The connection is gone; mutations that were received are finished all the same."""
+        if not self._ended:
+            self._end()
+
+    def _handle(self, message: messages.ClientMessage) -> None:
+        if isinstance(message, Connect):
+            self._connect(message)
+        elif self._session_id is None:
+            raise ProtocolError("the first message is `Connect`, got another one", code="NotConnected")
+        else:
+            match message:
+                case Call(is_action=False):
+                    self._mutation(message)
+                case Call():
+                    self._action(message)
+                case ModifyQuerySet():
+                    self._modify(message)
+                case Authenticate():
+                    self._authenticate(message)
+                case Event():
+                    pass
+
+    def _connect(self, message: Connect) -> None:
+        if self._session_id is not None:
+            raise ProtocolError("`Connect` comes once, got a second one", code="AlreadyConnected")
+        self._session_id = message.session_id
+        # A client that has seen a later timestamp than ours is held to it: its next transition is not below.
+        self._observed_ts = message.max_observed_ts
+
+    def _modify(self, message: ModifyQuerySet) -> None:
+        if message.base_version != self._query_set_version or message.new_version <= message.base_version:
+            raise ProtocolError(
+                f"`baseVersion` is {self._query_set_version} and `newVersion` above it, got "
+                f"{message.base_version} and {message.new_version}",
+                code="BadQuerySetVersion",
+            )
+        for change in message.modifications:
+            match change:
+                case Add():
+                    self._add(change)
+                case Remove():
+                    self._remove(change)
+        self._query_set_version = message.new_version
+        self._owe()
+
+    def _add(self, change: Add) -> None:
+        if change.query_id in self._query_set or change.query_id in self._unfollowed:
+            raise ProtocolError(f"query {change.query_id} is followed already", code="DuplicateQueryId")
+        limit = self._runtime.limits.queries_per_client_max
+        try:
+            if len(self._query_set) >= limit:
+                raise RequestError(
+                    f"one client may follow {limit} queries, this would be one more - unsubscribe from some",
+                    code="TooManyQueries",
+                )
+            self._query_set.add(change.query_id, change.path, args_of(change.args), self._identity)
+        except RequestError as error:
+            failure = describe(error, request_id=self._request_id(0), production=self._runtime.production)
+            self._unfollowed[change.query_id] = failure
+            self._untold.append(QueryChange(change.query_id, Result(None, failure, (), None)))
+
+    def _remove(self, change: Remove) -> None:
+        if self._unfollowed.pop(change.query_id, None) is not None:
+            self._untold = [known for known in self._untold if known.query_id != change.query_id]
+        elif not self._query_set.remove(change.query_id):
+            raise ProtocolError(f"query {change.query_id} is not followed", code="UnknownQueryId")
+        self._removed.append(change.query_id)
+
+    def _authenticate(self, message: Authenticate) -> None:
+        if message.base_version != self._identity_version:
+            raise ProtocolError(
+                f"`baseVersion` of `Authenticate` is {self._identity_version}, got {message.base_version}",
+                code="BadIdentityVersion",
+            )
+        identity = self._identity_of(message)
+        if identity is None:
+            return
+        self._identity = identity
+        self._identity_version += 1
+        self._query_set.identify(identity)
+        self._owe()
+
+    def _identity_of(self, message: Authenticate) -> Identity | None:
+        """The identity a token stands for; without one the client is told and the connection ends."""
+        match message.token_type:
+            case "None":
+                return ANONYMOUS
+            case "Admin" if self._runtime.is_admin_key(message.value or ""):
+                try:
+                    return (
+                        ADMIN if message.impersonating is None else Identity.acting_as(message.impersonating)
+                    )
+                except ValidationError as error:
+                    self._auth_error(error.wire_text)
+            case "Admin":
+                self._auth_error("BadDeployKey: the admin key is not this deployment's")
+            case _:
+                self._auth_error(
+                    "NoAuthProvider: this application has no auth provider, so it takes no user's token"
+                )
+        return None
+
+    # Calls
+
+    def _mutation(self, call: Call) -> None:
+        limit = self._runtime.limits.pending_mutations_max
+        if self._mutations_pending >= limit:
+            self._close(1013, f"TooManyConcurrentMutations: {limit} are waiting")
+            return
+        self._mutations_pending += 1
+
+        def done(result: CallResult) -> None:
+            self._mutations_pending -= 1
+            self._respond(call, result)
+
+        assert self._session_id is not None
+        key = RequestKey(self._session_id, call.request_id)
+        self._runtime.start_mutation(call.path, call.args, self._identity, key=key, done=done)
+
+    def _action(self, call: Call) -> None:
+        limit = self._runtime.limits.running_actions_max
+        if self._actions_running >= limit:
+            self._close(1013, f"TooManyConcurrentActions: {limit} are running")
+            return
+        self._actions_running += 1
+
+        def done(result: CallResult) -> None:
+            self._actions_running -= 1
+            self._respond(call, result)
+
+        assert self._session_id is not None
+        key = RequestKey(self._session_id, call.request_id)
+        self._runtime.start_action(call.path, call.args, self._identity, key=key, done=done)
+
+    def _respond(self, call: Call, result: CallResult) -> None:
+        if self._ended:
+            return
+        self._send(
+            messages.response(
+                call, value=result.value, error=result.error, log_lines=result.log_lines, ts=result.ts
+            )
+        )
+        self._owe()
+
+    # Transitions
+
+    def _due(self) -> None:
+        self._runtime.due(self)
+
+    def _owe(self) -> None:
+        self._owed = True
+        self._runtime.due(self)
+
+    def prepare(self, ts: int) -> Callable[[StorageError | None], None] | None:
+        """Take what the client does not know of the state at `ts` (see `app.Subscriber`)."""
+        if self._ended or not self._transport.writable:
+            return None
+        changes = self._query_set.take_changes()
+        if not changes and not self._owed:
+            return None
+        changes += self._untold
+        removed, self._removed, self._untold, self._owed = self._removed, [], [], False
+        query_set_version, identity_version = self._query_set_version, self._identity_version
+
+        def publish(error: StorageError | None) -> None:
+            if self._ended:
+                return
+            if error is not None:
+                self._removed = removed + self._removed
+                self._query_set.forget_sent()
+                self._owe()
+                return
+            end_ts = max(ts, self._version.ts, self._observed_ts)
+            end = Version(query_set_version, identity_version, end_ts)
+            self._send_transition(messages.transition(self._version, end, changes, removed))
+            self._version = end
+
+        return publish
+
+    def _send_transition(self, parts: list[bytes]) -> None:
+        chunk_size = self._runtime.limits.chunk_size_bytes
+        if self._client is ClientKind.WHOLE or sum(map(len, parts)) <= chunk_size:
+            self._send(parts)
+            return
+        self._transition_count += 1
+        for chunk in messages.chunks(b"".join(parts), chunk_size, str(self._transition_count)):
+            self._send((chunk,))
+
+    # Sending and the end
+
+    def _send(self, parts: Sequence[bytes]) -> None:
+        self._transport.send(parts)
+        self._quiet_since_s = self._runtime.loop.time()
+
+    def _ping_later(self, delay_s: float) -> asyncio.TimerHandle:
+        return self._runtime.loop.call_later(delay_s, self._send_ping)
+
+    def _send_ping(self) -> None:
+        # One timer that looks back, not one that is moved by every message.
+        interval_s = self._runtime.limits.ping_interval_s
+        quiet_s = self._runtime.loop.time() - self._quiet_since_s
+        if quiet_s >= interval_s:
+            self._send(messages.PING)
+            quiet_s = 0.0
+        self._ping = self._ping_later(interval_s - quiet_s)
+
+    def _request_id(self, request_id: int) -> str:
+        return request_id_of(self._session_id or "", request_id)
+
+    def _auth_error(self, text: str) -> None:
+        error = messages.auth_error(text, base_version=self._version.identity, attempted=True)
+        self._transport.send((error,))
+        self._close(1000, text.partition(":")[0])
+
+    def _fatal(self, text: str) -> None:
+        self._transport.send((messages.fatal_error(text),))
+        self._close(1000, text.partition(":")[0])
+
+    def _close(self, code: int, reason: str) -> None:
+        self._transport.close(code, reason)
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._ping.cancel()
+        with self._runtime.engine.lock:
+            self._query_set.clear()
