@@ -1,0 +1,43 @@
+"""What does an application say about its data?"""
+
+from reactivedb.schema.annotations import validator_for
+from reactivedb.schema.arguments import ARGUMENT_ERROR, RETURNS_ERROR, ArgsValidator, returns_validator
+from reactivedb.schema.bounds import IndexBounds, Source, source_bounds
+from reactivedb.schema.constructors import v
+from reactivedb.schema.document import Document, Id, Model, StoredFile, mark_stored
+from reactivedb.schema.index import BoundIndex, Index, IndexDefinition, IndexRange
+from reactivedb.schema.mismatch import with_code
+from reactivedb.schema.objects import ObjectValidator
+from reactivedb.schema.schema import Schema
+from reactivedb.schema.table import Table, TableDefinition, system_table, table_definition
+from reactivedb.schema.validators import FoundId, Validator
+
+__all__ = [
+    "ARGUMENT_ERROR",
+    "RETURNS_ERROR",
+    "ArgsValidator",
+    "BoundIndex",
+    "Document",
+    "FoundId",
+    "Id",
+    "Index",
+    "IndexBounds",
+    "IndexDefinition",
+    "IndexRange",
+    "Model",
+    "ObjectValidator",
+    "Schema",
+    "Source",
+    "StoredFile",
+    "Table",
+    "TableDefinition",
+    "Validator",
+    "mark_stored",
+    "returns_validator",
+    "source_bounds",
+    "system_table",
+    "table_definition",
+    "v",
+    "validator_for",
+    "with_code",
+]

@@ -1,0 +1,88 @@
+"""How do pydantic's constraints hold where there is no pydantic model?
+
+`Annotated[int, Field(ge=1)]` as a parameter, or within a dataclass or `TypedDict`: the structure is checked
+by our own validator, the rest by pydantic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_args
+
+import pydantic
+
+from reactivedb.errors import SchemaError
+from reactivedb.schema.mismatch import Path, broken_constraint
+from reactivedb.schema.validators import FoundId, Loader, Validator
+from reactivedb.values import Value
+
+
+def constrained(annotation: Any, inner: Validator) -> Validator:
+    """`inner` with the constraints of an `Annotated`, itself if there are none."""
+    if all(isinstance(item, str) for item in get_args(annotation)[1:]):
+        return inner  # Prose for readers.
+    try:
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)
+    except pydantic.PydanticUserError as error:
+        raise SchemaError(
+            f"`{annotation}` cannot be checked: {error.message} - move the constraint into a `rdb.Model`",
+            code="UnsupportedAnnotation",
+        ) from error
+    return ConstrainedValidator(inner, adapter)
+
+
+@dataclass(frozen=True)
+class ConstrainedValidator(Validator):
+    inner: Validator
+    adapter: pydantic.TypeAdapter[Any]
+
+    @cached_property
+    def shareable(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.inner.shareable
+
+    @cached_property
+    def fills(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.inner.fills
+
+    @cached_property
+    def has_ids(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.inner.has_ids
+
+    @cached_property
+    def wire_types(self) -> frozenset[type]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.inner.wire_types
+
+    def _checked(self, value: Any, path: Path) -> Any:
+        try:
+            return self.adapter.validate_python(value)
+        except pydantic.ValidationError as error:
+            raise broken_constraint(error, {}, path) from error
+
+    def parse(self, value: Value, path: Path = "") -> Any:
+        return self._checked(self.inner.parse(value, path), path)
+
+    def dump(self, value: Any, path: Path = "", *, splice: bool = False) -> Value:
+        stored = self.inner.dump(value, path, splice=splice)
+        self._checked(value, path)
+        return stored
+
+    def takes(self, python_type: type) -> bool:
+        return self.inner.takes(python_type)
+
+    @cached_property
+    def load(self) -> Loader | None:
+        return self.inner.load
+
+    def fill(self, value: Value) -> Value:
+        return self.inner.fill(value)
+
+    def find_ids(self, value: Value, path: Path = "") -> Iterator[FoundId]:
+        return self.inner.find_ids(value, path)
+
+    def export(self) -> dict[str, Any]:
+        return self.inner.export()
+
+    def __str__(self) -> str:
+        return str(self.inner)

@@ -1,0 +1,260 @@
+"""What does a user derive a table, or an object within one, from?
+
+A `Document` is a frozen pydantic model. Its system fields and its stored JSON live in slots, not in fields:
+a copy of a document, or one made by user code, has none and is not stored.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
+
+import pydantic
+from pydantic import ConfigDict, GetCoreSchemaHandler
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+
+from reactivedb.errors import SchemaError, ValidationError
+from reactivedb.schema.index import Index
+from reactivedb.schema.names import check_identifier
+from reactivedb.schema.objects import check_wire_names
+from reactivedb.values import Value
+
+T = TypeVar("T")
+
+ID_FIELD = "_id"
+CREATION_TIME_FIELD = "_creationTime"
+IMPLICIT_INDEXES = {"by_creation_time": (CREATION_TIME_FIELD,), "by_id": (ID_FIELD,)}
+
+_RESERVED_NAMES = frozenset({"id", "creation_time", "stored_json", *IMPLICIT_INDEXES})
+
+
+class Id(str, Generic[T]):
+    """The id of a document of a table; a `str` at run time."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
+
+
+def wire_name(name: str, field: FieldInfo) -> str:
+    """What a pydantic field is called outside of Python."""
+    return field.serialization_alias or field.alias or name
+
+
+class _CamelCaseModel(pydantic.BaseModel):
+    """camelCase outside, snake_case inside; both spellings build one."""
+
+    __slots__ = ()
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        # `Int64` and `Unset` are classes that pydantic knows nothing of.
+        arbitrary_types_allowed=True,
+        ignored_types=(Index,),
+    )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        check_wire_names(cls.__name__, ((n, wire_name(n, f)) for n, f in cls.__pydantic_fields__.items()))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        for field in cls.__pydantic_fields__.values():
+            field.annotation = _without_value(field.annotation)
+        return handler(source)
+
+    def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
+        """A copy; what `update` changes is validated, so that no constraint is got around.
+
+        Raises: `pydantic.ValidationError`.
+        """
+        if not update:
+            return super().model_copy(deep=deep)
+        names = {wire_name(name, field): name for name, field in type(self).__pydantic_fields__.items()}
+        changes = {names.get(name, name): value for name, value in update.items()}
+        base = super().model_copy(deep=deep) if deep else self
+        return type(self).__pydantic_validator__.validate_python({**base.__dict__, **changes}, by_name=True)
+
+
+def _without_value(annotation: Any) -> Any:
+    """The annotation with `Value` replaced by `Any`.
+
+    Pydantic would try the members of that union and make a plain int of an `Int64`; whether it is a value is
+    checked when it is stored.
+    """
+    if annotation is Value:
+        return Any
+    args = get_args(annotation)
+    origin = get_origin(annotation)
+    if not args or origin is Literal:
+        return annotation
+    changed = tuple(map(_without_value, args))
+    if changed == args:
+        return annotation
+    if origin is Annotated:
+        return Annotated[changed]
+    if origin is Union or origin is types.UnionType:
+        return Union[changed]  # noqa: UP007 - the members are known at run time only
+    return origin[changed]
+
+
+class Model(_CamelCaseModel):
+    """An object within a document, an argument or a result: frozen, closed, camelCase on the wire."""
+
+
+class Document(_CamelCaseModel):
+    """One document of a table: `class Message(rdb.Document, table="messages")`.
+
+    A class without `table` only hands its fields and indexes on to those derived from it.
+    """
+
+    __slots__ = ("_stored_creation_time", "_stored_id", "_stored_json_text")
+
+    __table__: ClassVar[str | None] = None
+    # The class's `TableDefinition`, once somebody asked for it.
+    __definition__: ClassVar[Any] = None
+
+    by_creation_time = Index(CREATION_TIME_FIELD)
+    by_id = Index(ID_FIELD)
+
+    def __init_subclass__(cls, *, table: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if table is not None:
+            check_identifier("table", table)
+        cls.__table__ = table
+        cls.__definition__ = None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        _check_names(cls)
+
+    @property
+    def id(self) -> Id[Self]:
+        """Raises: ValidationError `DocumentNotStored`."""
+        try:
+            return self._stored_id
+        except AttributeError:
+            raise _not_stored(self, "id") from None
+
+    @property
+    def creation_time(self) -> float:
+        """Milliseconds since the epoch.
+
+        Raises: ValidationError `DocumentNotStored`.
+        """
+        try:
+            return self._stored_creation_time
+        except AttributeError:
+            raise _not_stored(self, "creation_time") from None
+
+    def stored_json(self) -> bytes | None:
+        """The document's stored text, if it can be sent as it is: None for one that is not stored, or that
+        lacks fields whose defaults stand for them."""
+        return getattr(self, "_stored_json_text", None)
+
+    def __eq__(self, other: object) -> bool:
+        if not super().__eq__(other):
+            return False
+        return getattr(self, "_stored_id", None) == getattr(other, "_stored_id", None)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        stored_id = getattr(self, "_stored_id", None)
+        if stored_id is not None:
+            yield "id", stored_id
+        yield from super().__repr_args__()
+
+
+def is_stored(document: Document) -> bool:
+    return getattr(document, "_stored_id", None) is not None
+
+
+def mark_stored(document: Document, id: str, creation_time: float, json: bytes | None) -> None:
+    """Give a new instance its system fields."""
+    _set_id(document, Id(id) if type(id) is str else id)  # pyright: ignore[reportUnknownArgumentType]
+    _set_creation_time(document, creation_time)
+    _set_json(document, json)
+
+
+# The slots themselves: pydantic's own `__setattr__` refuses, and going around it by name is slower.
+_slots: Any = Document.__dict__
+_set_id = _slots["_stored_id"].__set__
+_set_creation_time = _slots["_stored_creation_time"].__set__
+_set_json = _slots["_stored_json_text"].__set__
+
+
+def declared_indexes(document_class: type[Document]) -> dict[str, Index]:
+    """The indexes of a class and of those it is derived from, without the implicit ones."""
+    found: dict[str, Index] = {}
+    for base in reversed(document_class.__mro__):
+        found.update((name, item) for name, item in vars(base).items() if isinstance(item, Index))
+    return {name: index for name, index in found.items() if name not in IMPLICIT_INDEXES}
+
+
+def _check_names(cls: type[Document]) -> None:
+    for name, field in cls.__pydantic_fields__.items():
+        wire = wire_name(name, field)
+        if name in _RESERVED_NAMES or wire in (ID_FIELD, CREATION_TIME_FIELD):
+            raise SchemaError(
+                f"`{cls.__name__}.{name}` is a name every document has already - rename the field",
+                code="ReservedName",
+                field=name,
+            )
+        check_identifier(f"field of `{cls.__name__}`", wire)
+        if wire.startswith("_"):
+            raise SchemaError(
+                f"`{cls.__name__}.{name}` would be stored as `{wire}`, and `_` begins system fields only"
+                " - rename it",
+                code="ReservedName",
+                field=name,
+            )
+    for base in cls.__mro__[: cls.__mro__.index(Document)]:
+        for name in IMPLICIT_INDEXES:
+            if name in vars(base):
+                raise SchemaError(
+                    f"`{cls.__name__}.{name}` is an index that every table has already - choose another name",
+                    code="ReservedName",
+                    index=name,
+                )
+
+
+def _not_stored(document: Document, name: str) -> ValidationError:
+    kind = type(document).__name__
+    return ValidationError(
+        f"this `{kind}` has no `{name}`: it is not stored - use the id that `db.insert` returned,"
+        f" or the `{kind}` that `db.get` gives for it",
+        code="DocumentNotStored",
+        table=type(document).__table__,
+    )
+
+
+class StoredFile(Document):
+    """What is known of a file in `_storage`."""
+
+    sha256: str
+    size: float
+    content_type: str | None = None
+
+
+# A name that no user may give to a table.
+StoredFile.__table__ = "_storage"
