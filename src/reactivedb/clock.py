@@ -30,5 +30,8 @@ class SystemClock:
 
     async def sleep_until_ns(self, deadline_ns: int) -> None:
         # The wall clock may be set back while we sleep, so look again after waking.
-        while (remaining_ns := deadline_ns - time.time_ns()) > 0:
+        while True:
+            remaining_ns = deadline_ns - time.time_ns()
+            if remaining_ns <= 0:
+                return
             await anyio.sleep(min(remaining_ns / 1e9, 3600.0))

@@ -79,7 +79,7 @@ class Database:
         return result.unwrap()
 
     def mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a mutation; it is durable when this returns. What it raises is raised, and nothing is written."""
+        """Run a mutation; it is durable when this returns. If it raises, nothing is written."""
         definition = _definition(self._runtime, function, Kind.MUTATION)
         result = self._runtime.runner.mutation(
             definition, self._runtime.runner.bind(definition, args, kwargs), ANONYMOUS
@@ -162,7 +162,7 @@ class AsyncDatabase:
         return result.unwrap()
 
     async def mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a mutation; it is durable when this returns. What it raises is raised, and nothing is written."""
+        """Run a mutation; it is durable when this returns. If it raises, nothing is written."""
         runtime = self.runtime
         definition = _definition(runtime, function, Kind.MUTATION)
         result = runtime.runner.mutation(definition, runtime.runner.bind(definition, args, kwargs), ANONYMOUS)

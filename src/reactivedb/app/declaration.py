@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..clock import Clock, SystemClock
 from ..errors import SchemaError
@@ -42,7 +42,7 @@ class App:
         static: str | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        caller = sys._getframe(1).f_globals  # noqa: SLF001  # the package that declares the application
+        caller = _caller_globals()
         self.root = root if root is not None else str(caller.get("__package__") or "")
         self.limits = limits
         self.static_dir = _static_dir(static, caller.get("__file__"))
@@ -107,6 +107,14 @@ class App:
         if str(path) == MEMORY:
             return MemoryStorage()
         return open_sqlite(Path(path), durability=durability)
+
+
+def _caller_globals() -> dict[str, Any]:
+    """The globals of the module that makes the `App`."""
+    frame = inspect.currentframe()
+    for _ in range(2):
+        frame = frame.f_back if frame is not None else None
+    return {} if frame is None else frame.f_globals
 
 
 def _static_dir(static: str | None, app_file: object) -> Path | None:

@@ -69,6 +69,7 @@ class _Consumer:
             raise failure
         assert self._result is not None
         run = self._result.run
+        assert run is not None
         if run.error is not None:
             raise run.error
         return own(run.value)

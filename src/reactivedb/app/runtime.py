@@ -311,7 +311,7 @@ class Runtime:
     async def run_in_tasks(
         self, definition: FunctionDefinition, named: dict[str, Any], identity: Identity = ANONYMOUS
     ) -> RunResult:
-        """Run an action as the database's own task: closing the database cancels it, so does the caller's end.
+        """Run an action as the database's own task: closing the database or ending the caller cancels it.
 
         Raises:
             StorageError: `DatabaseClosed`, if the database was closed while it ran.

@@ -1,7 +1,7 @@
 """The log, the state it adds up to, and transactions over it: what happens between a read and a commit."""
 
 from .catalog import Catalog, IndexState, SystemTable, TableState
-from .committer import Committer, CommitRecord, LogReader
+from .committer import CommitRecord, Committer, LogReader
 from .document import DocumentCache, StoredDocument
 from .engine import Engine
 from .history import begin_at

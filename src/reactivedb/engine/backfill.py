@@ -46,7 +46,7 @@ def check_documents(storage: Storage, catalog: Catalog) -> None:
             continue
         for document in stored_documents(storage, table):
             try:
-                table.definition.check_stored(document.fields)
+                table.definition.check(document.fields)
             except ValidationError as error:
                 count += 1
                 if len(shown) < _SHOWN_MAX:

@@ -98,7 +98,8 @@ class Committer:
             return
         if base_ts < self._history_from_ts:
             raise ConflictError(
-                f"a transaction of timestamp {base_ts} is older than the commits kept for checking it - run it again",
+                f"a transaction of timestamp {base_ts} is older than the commits kept for checking it"
+                " - run it again",
                 base_ts=base_ts,
             )
         for record in self._history:

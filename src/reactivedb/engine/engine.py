@@ -99,9 +99,9 @@ class Engine:
         known = self.cache.get(id)
         table = known.table if known is not None else self.catalog.by_number(decode_id(id)[0])
         if table is None or table.name != table_name:
+            owner = f"table `{table.name}`" if table is not None else "no table of this application"
             raise ValidationError(
-                f"expected an id of table `{table_name}`, got `{id}` of "
-                f"{f'table `{table.name}`' if table is not None else 'no table of this application'} at `{path}`",
+                f"expected an id of table `{table_name}`, got `{id}` of {owner} at `{path}`",
                 path=path,
                 expected=table_name,
                 got=id,

@@ -33,7 +33,8 @@ def begin_at(engine: Engine, ts: int) -> Transaction:
     seen: set[str] = set()
     after_ts = ts
     while batch := engine.storage.log(after_ts, limit=_BATCH):
-        for after_ts, write in batch:
+        after_ts = batch[-1][0]
+        for _, write in batch:
             if write.id in seen:
                 continue
             seen.add(write.id)

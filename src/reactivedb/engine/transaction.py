@@ -60,7 +60,7 @@ class Transaction:
         self._pending: dict[str, PendingWrite] = {}
         self._undo: list[tuple[str, PendingWrite | None]] = []
         # Per index: keys this transaction adds, and keys of the state that it hides.
-        self._added: dict[int, SortedDict] = {}
+        self._added: dict[int, SortedDict[bytes, str]] = {}
         self._hidden: dict[int, dict[bytes, int]] = {}
         self._ids_made = 0
         self._documents_read = 0
@@ -198,7 +198,8 @@ class Transaction:
     def _begin_read(self) -> None:
         if self.finished:
             raise ReactiveDBError(
-                "the database can be read only while the function runs - take what you need before it returns",
+                "the database can be read only while the function runs - "
+                "take what you need before it returns",
                 code="TransactionFinished",
             )
         self._not_while_filtering()
@@ -285,8 +286,8 @@ class Transaction:
             size = size_bytes(fields)
             if size > limits.document_size_bytes_max:
                 raise LimitExceededError(
-                    f"a document of `{table.name}` may have {limits.document_size_bytes_max} bytes, got {size} - "
-                    "split it over several documents or store it as a file",
+                    f"a document of `{table.name}` may have {limits.document_size_bytes_max} bytes, "
+                    f"got {size} - split it over several documents or store it as a file",
                     code="DocumentTooLarge",
                     limit="document_size_bytes_max",
                     maximum=limits.document_size_bytes_max,

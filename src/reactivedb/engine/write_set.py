@@ -22,7 +22,7 @@ class DocumentChange:
     old: StoredDocument | None
     new: StoredDocument | None
 
-    def keys(self) -> Iterator[tuple[IndexState, IndexKey, bool]]:
+    def touched_keys(self) -> Iterator[tuple[IndexState, IndexKey, bool]]:
         """Every index key the change touches: (index, key, whether old and new share it)."""
         for index in self.table.all_indexes:
             old = self.old.key(index) if self.old is not None else None
@@ -43,7 +43,7 @@ class WriteSet:
     def intersects(self, read_set: ReadSet) -> DocumentChange | None:
         """The first change that the reader would have seen, or None."""
         for change in self.changes:
-            for index, key, _ in change.keys():
+            for index, key, _ in change.touched_keys():
                 for read in read_set.touching(index.number, key.key):
                     if read.keeps(change.old) or read.keeps(change.new):
                         return change

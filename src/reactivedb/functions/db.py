@@ -57,7 +57,7 @@ class OrderedQuery(Generic[T]):
 
     def take(self, count: int, /) -> list[T]:
         """The first `count` documents; what lies behind them is not read."""
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if type(count) is not int or count < 0:
             raise ValidationError(
                 f"`take` expects a number of documents from 0 on, got `{count!r}`", code="InvalidTake"
             )
@@ -84,8 +84,8 @@ class OrderedQuery(Generic[T]):
         found = self.take(2)
         if len(found) == 2:
             raise ValidationError(
-                f"the query of `{self._scan.table.name}` expected at most one document, but the result is not "
-                "unique - use `first()`, or narrow the range",
+                f"the query of `{self._scan.table.name}` expected at most one document, but the result "
+                "is not unique - use `first()`, or narrow the range",
                 code="NotUnique",
                 table=self._scan.table.name,
             )

@@ -61,7 +61,8 @@ def _describe_application_error(error: ApplicationError, request_id: str) -> Cal
         data = encode(normalize(error.data))
     except ValidationError as unfit:
         return CallError(
-            f"[Request ID: {request_id}] Server Error\nUncaught ApplicationError with data that is no value: {unfit}"
+            f"[Request ID: {request_id}] Server Error\n"
+            f"Uncaught ApplicationError with data that is no value: {unfit}"
         )
     text = error.data if isinstance(error.data, str) else data.decode()
     return CallError(f"Uncaught ConvexError: {text}", data)
@@ -73,7 +74,8 @@ def from_pydantic(error: pydantic.ValidationError) -> ValidationError:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return ValidationError(
-        f"`{error.title}` refused a value: {first['msg']}, got `{str(first['input'])[:100]}` at `{path or '.'}`{more}",
+        f"`{error.title}` refused a value: {first['msg']}, "
+        f"got `{str(first['input'])[:100]}` at `{path or '.'}`{more}",
         path=path,
     )
 

@@ -40,14 +40,15 @@ class RegisteredFunction(Generic[P, R_co]):
         _check_handler(handler, self.kind)
         self.handler = handler
         self.internal = internal
+        self.__name__: str = handler.__name__
         functools.update_wrapper(self, handler)
 
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         name = getattr(self.handler, "__name__", "function")
         raise ReactiveDBError(
             f"`{name}` is a registered {self.kind.value}, which the database runs - call it as "
-            f"`ctx.run_{self.kind.value}({name}, ...)` inside a function or `db.{self.kind.value}({name}, ...)` "
-            "outside of one",
+            f"`ctx.run_{self.kind.value}({name}, ...)` inside a function "
+            f"or `db.{self.kind.value}({name}, ...)` outside of one",
             code="DirectCall",
             function=name,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from ..errors import FunctionNotFoundError, RequestError, SchemaError, ValidationError
 from ..protocol import canonical_path, normalize_path
@@ -43,7 +43,7 @@ class Registry:
         for attribute, value in vars(module).items():
             if not isinstance(value, RegisteredFunction):
                 continue
-            reference: RegisteredFunction[..., Any] = value
+            reference = cast("RegisteredFunction[..., Any]", value)
             if reference.handler.__module__ != module.__name__:
                 continue  # imported from another module, where it has its path
             self.add(canonical_path(name, attribute), f"{name.replace('.', '/')}:{attribute}", reference)
@@ -53,7 +53,8 @@ class Registry:
         taken = self._by_path.get(path)
         if taken is not None:
             raise SchemaError(
-                f"`{taken.reference.__name__}` and `{reference.__name__}` are both `{path}` on the wire - rename one",
+                f"`{taken.reference.__name__}` and `{reference.__name__}` are both `{path}` on the wire"
+                " - rename one",
                 code="DuplicateFunction",
                 path=path,
             )

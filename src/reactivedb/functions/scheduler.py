@@ -88,7 +88,8 @@ class Scheduler:
         definition = self._run.runner.registry.of(function)
         if definition.kind is Kind.QUERY:
             raise ValidationError(
-                f"a job runs a mutation or an action, got the query `{definition.path}` - its result would go nowhere",
+                f"a job runs a mutation or an action, got the query `{definition.path}` - "
+                "its result would go nowhere",
                 code="WrongKind",
             )
         return self.add_definition(
@@ -102,7 +103,8 @@ class Scheduler:
         run.scheduled_size_bytes += size_bytes(values)
         if run.scheduled_count > limits.scheduled_max:
             raise LimitExceededError(
-                f"one run may schedule {limits.scheduled_max} jobs, this one wanted more - let a job schedule the rest",
+                f"one run may schedule {limits.scheduled_max} jobs, this one wanted more - "
+                "let a job schedule the rest",
                 code="TooManyFunctionsScheduled",
                 limit="scheduled_max",
                 maximum=limits.scheduled_max,

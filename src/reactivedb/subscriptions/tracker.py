@@ -48,7 +48,7 @@ class Tracker(Generic[S]):
 
     def _touched(self, record: CommitRecord) -> Iterator[tuple[S, DocumentChange, int]]:
         for change in record.write_set.changes:
-            for index, key, _ in change.keys():
+            for index, key, _ in change.touched_keys():
                 reads = self._maps.get(index.number)
                 if reads is None:
                     continue
