@@ -1,0 +1,1 @@
+"""An application for pyright alone: it is never run."""

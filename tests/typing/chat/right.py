@@ -1,0 +1,46 @@
+"""What callers write, and the types they get: everything here must be accepted."""
+
+from typing import Any, assert_type
+
+import reactivedb as rdb
+
+from . import rooms
+
+app = rdb.App(rooms)
+drafts = rdb.Table("drafts", indexes={"by_room": ["room"]})
+
+
+def embedded() -> None:
+    with app.open("chat.db") as chat:
+        room_id = chat.mutation(rooms.open_room, name="kitchen")
+        assert_type(room_id, rdb.Id[rooms.Room])
+        with chat.subscribe(rooms.newest, room_id) as live:
+            chat.mutation(rooms.write, room_id, author="ada", text="hi")
+            notes = live.wait_for_change(timeout_s=1)
+            assert_type(notes, list[rooms.Note])
+            assert_type(notes[0].id, rdb.Id[rooms.Note])
+
+
+async def in_a_loop(room_id: rdb.Id[rooms.Room]) -> None:
+    async with app.open_async("chat.db") as chat, chat.subscribe(rooms.newest, room_id) as results:
+        await chat.mutation(rooms.write, room_id, author="ada", text="hi")
+        async for notes in results:
+            assert_type(notes, list[rooms.Note])
+
+
+def first_of(ctx: rdb.QueryCtx, room_id: rdb.Id[rooms.Room], author: str) -> rooms.Note | None:
+    """A helper written for queries, usable in mutations."""
+    mine = ctx.db.query(rooms.Note.by_room.eq(room_id)).filter(lambda note: note.author == author)
+    return mine.first()
+
+
+@rdb.mutation
+def uses_the_helper(ctx: rdb.MutationCtx, room_id: rdb.Id[rooms.Room]) -> bool:
+    assert_type(ctx.db.query(rooms.Note).collect(), list[rooms.Note])
+    return first_of(ctx, room_id, "ada") is not None
+
+
+@rdb.mutation
+def uses_dicts(ctx: rdb.MutationCtx, room_id: rdb.Id[rooms.Room]) -> list[dict[str, Any]]:
+    ctx.db.insert(drafts, {"room": room_id, "text": "..."})
+    return ctx.db.query(drafts.index("by_room").eq(room_id)).collect()

@@ -1,0 +1,24 @@
+"""Each line marked `# refused` must be refused by pyright (strict), and no other."""
+
+import reactivedb as rdb
+
+from .rooms import Note, Room, extend, newest
+
+
+@rdb.query
+def bad(ctx: rdb.QueryCtx, note_id: rdb.Id[Note], room_id: rdb.Id[Room]) -> None:
+    ctx.db.insert(Note(room_id=room_id, author="a", text="b"))  # refused: no insert in a query
+    ctx.run_query(newest, note_id)  # refused: another table's id
+    ctx.run_query(extend, note_id, "x")  # refused: a mutation is not a query
+    ctx.run_query(newest, rom_id=room_id)  # refused: a misspelt argument
+    Note(room_id=note_id, author="a", text="b")  # refused: another table's id in a document
+    Note(room_id=room_id, author="a")  # refused: a field is missing
+    ctx.db.query(Note.by_rom.eq(room_id))  # refused: a misspelt index
+    room: Room | None = ctx.db.get(note_id)  # refused: `get` returns a Note
+    rooms: list[Room] = ctx.db.query(Note.by_room.eq(room_id)).take(1)  # refused: an index of another table
+    print(room, rooms)
+
+
+@rdb.action  # refused: an action is `async def`
+def not_a_coroutine(ctx: rdb.ActionCtx) -> None:
+    return None
