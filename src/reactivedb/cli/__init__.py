@@ -1,0 +1,1 @@
+"""What does the `reactivedb` command do: serve a folder, reload it on change, call a function?"""

@@ -1,0 +1,179 @@
+"""Which commands are there, and with which exit code do they end?
+
+0: done. 1: it was tried and failed (the function, the application, the data, a port). 2: the command line
+itself is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, NoReturn, cast
+
+import typer
+
+from ..errors import ReactiveDBError
+from ..server.admin import Addresses
+from ..server.asgi import ReactiveASGI
+from ..server.serving import DEFAULT_PORT, DEFAULT_SITE_PORT, Listeners, serve_on
+from ..server.serving import run as run_loop
+from .call import call, parse_args
+from .data_dir import DataDir
+from .dev import Settings, announce
+from .dev import dev as serve_and_reload
+from .load import AppFolder
+from .report import Report, result
+
+_FAILED = 1
+_USAGE = 2
+_USAGE_CODES = {"NoAppFolder", "BadArguments", "NoTarget"}
+_ADMIN_KEY_VARIABLE = "REACTIVEDB_ADMIN_KEY"
+
+Folder = Annotated[Path, typer.Argument(metavar="APP_DIR", help="The folder with `app.py`.")]
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port of clients; 0 takes a free one.")]
+SitePort = Annotated[
+    int, typer.Option(min=0, max=65535, help="The port of HTTP actions; 0 takes a free one.")
+]
+Data = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The data folder.", show_default="APP_DIR/.reactivedb")
+]
+
+# Locals in a traceback could be keys.
+cli = typer.Typer(
+    help="A reactive document database for Python.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+@cli.command()
+def dev(
+    app_dir: Folder,
+    *,
+    port: Port = DEFAULT_PORT,
+    site_port: SitePort = DEFAULT_SITE_PORT,
+    host: Host = "127.0.0.1",
+    data: Data = None,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+) -> None:
+    """Serve an application for development: reload on change, log each run."""
+    settings = Settings(folder=app_dir, host=host, port=port, site_port=site_port, data=data)
+    with _Failures(app_dir):
+        serve_and_reload(settings, open_browser=not no_open)
+
+
+@cli.command()
+def serve(
+    app_dir: Folder,
+    *,
+    port: Port = DEFAULT_PORT,
+    site_port: SitePort = DEFAULT_SITE_PORT,
+    host: Host = "127.0.0.1",
+    data: Data = None,
+    compression: Annotated[bool, typer.Option("--compression", help="Offer permessage-deflate.")] = False,
+) -> None:
+    """Serve an application in production. The admin key comes from the variable REACTIVEDB_ADMIN_KEY."""
+    with _Failures(app_dir) as report:
+        report.install_logging()
+        app = AppFolder(app_dir).load()
+        folder = DataDir.of(app_dir, data)
+        folder.create()
+        key = folder.production_key(os.environ.get(_ADMIN_KEY_VARIABLE))
+        if key is None:
+            report.note(f"nobody is an administrator: no key was given yet in {_ADMIN_KEY_VARIABLE}")
+        listeners = Listeners.bind(host, port, site_port)
+        live = ReactiveASGI(app, folder.database, admin_key=key, production=True)
+
+        def on_ready(addresses: Addresses) -> None:
+            live.database.runtime.on_run = report.failed_run
+            announce(addresses, folder)
+
+        run_loop(
+            lambda: serve_on(
+                listeners,
+                live,
+                compression=compression,
+                on_ready=on_ready,
+            )
+        )
+
+
+@cli.command()
+def run(
+    path: Annotated[str, typer.Argument(help="The function, such as `messages:send`.")],
+    args: Annotated[str, typer.Argument(help="Its arguments, as one JSON object.")] = "{}",
+    *,
+    url: Annotated[str | None, typer.Option(help="The server.", show_default="from the data folder")] = None,
+    admin_key: Annotated[
+        str | None, typer.Option(help="Its key.", show_default="from the data folder")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder.")] = None,
+) -> None:
+    """Call a function of a running server and print what it returns as JSON."""
+    with _Failures() as report:
+        folder = DataDir.of(Path(), data)
+        target = url or folder.known_url()
+        if target is None:
+            raise ReactiveDBError(
+                f"`{folder.path}` knows of no server - pass `--data`, or `--url` and `--admin-key`",
+                code="NoTarget",
+            )
+        outcome = call(target, admin_key or folder.known_key(), path, parse_args(args))
+        for line in outcome.log_lines:
+            report.line(line)
+        if outcome.succeeded:
+            result(_pretty(outcome.value))
+            return
+        report.line(outcome.error)
+        if outcome.error_data is not None:
+            report.line(_pretty(outcome.error_data))
+        raise typer.Exit(_FAILED)
+
+
+def main() -> None:
+    """The console script."""
+    cli()
+
+
+class _Failures:
+    """Shows what goes wrong inside of it and ends the command with its exit code."""
+
+    def __init__(self, app_dir: Path | None = None) -> None:
+        self._folder = app_dir.resolve() if app_dir else None
+        self._report = Report(secrets=tuple(filter(None, [os.environ.get(_ADMIN_KEY_VARIABLE)])))
+
+    def __enter__(self) -> Report:
+        return self._report
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        match _reason(error):
+            case None | typer.Exit():
+                return
+            case KeyboardInterrupt():
+                raise typer.Exit(0) from None
+            case Exception() as reason:
+                self._fail(reason)
+            case _:
+                return
+
+    def _fail(self, error: Exception) -> NoReturn:
+        self._report.failure(error, folder=self._folder)
+        is_usage = isinstance(error, ReactiveDBError) and error.code in _USAGE_CODES
+        raise typer.Exit(_USAGE if is_usage else _FAILED) from None
+
+
+def _reason(error: BaseException | None) -> BaseException | None:
+    """The one error inside of a group: a task group wraps what ended it."""
+    while isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        if len(group.exceptions) != 1:
+            return group
+        error = group.exceptions[0]
+    return error
+
+
+def _pretty(tree: object) -> str:
+    return json.dumps(tree, indent=2, ensure_ascii=False)

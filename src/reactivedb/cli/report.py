@@ -1,0 +1,134 @@
+"""What does the terminal show?
+
+Standard output carries results only: the line that says a server is ready, and what `run` returned. All
+else goes to standard error. Nothing shown holds the admin key or a token: both are blanked out, whatever
+text they come in.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+from rich.traceback import Traceback
+
+from ..app import RunLog
+from ..errors import ReactiveDBError
+
+_JWT: Final = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
+_KIND_STYLES: Final = {"query": "cyan", "mutation": "magenta", "action": "yellow"}
+_BLANK: Final = "[redacted]"
+
+
+class Report:
+    """The one who writes to the terminal."""
+
+    def __init__(self, *, secrets: tuple[str, ...] = ()) -> None:
+        self._secrets = secrets
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def install_logging(self) -> None:
+        """Show what the server and libraries warn of."""
+        logging.getLogger().addHandler(_ReportHandler(self))
+
+    def note(self, text: str) -> None:
+        self._console.print(Text(self.redacted(text), style="dim"))
+
+    def line(self, text: str) -> None:
+        self._console.print(Text(self.redacted(text)))
+
+    def failure(self, error: BaseException, *, folder: Path | None = None) -> None:
+        """One line for what the library explains itself; a traceback, cut to the folder, for the rest."""
+        if isinstance(error, ReactiveDBError):
+            self._console.print(
+                Text.assemble(
+                    (f"{error.code}: ", "bold red"), self.redacted(error.message + _place(error, folder))
+                )
+            )
+            return
+        frames = error.__traceback__ if folder is None else _own_frames(error, folder)
+        shown = Traceback.from_exception(type(error), error, frames, show_locals=False, width=None)
+        with self._console.capture() as capture:
+            self._console.print(shown)
+        self._console.print(Text.from_ansi(self.redacted(capture.get())))
+
+    def run(self, log: RunLog) -> None:
+        """One line for a function that ran, and why it failed; called on any thread."""
+        kind = log.kind.value
+        line = Text.assemble(
+            (f"{kind:<8} ", _KIND_STYLES[kind]),
+            log.path,
+            (f"  {log.duration_s * 1e3:.1f} ms", "dim"),
+        )
+        if log.error is not None:
+            line.append("  failed", "bold red")
+        for text in log.log_lines:
+            line.append(f"\n  {self.redacted(text)}", "dim")
+        if log.error is not None:
+            line.append("\n  " + self.redacted(_what_failed(log.error.message)).replace("\n", "\n  "), "red")
+        self._console.print(line)
+
+    def failed_run(self, log: RunLog) -> None:
+        """As `run`, for a server that logs failures only."""
+        if log.error is not None:
+            self.run(log)
+
+    def redacted(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, _BLANK)
+        return _JWT.sub(_BLANK, text)
+
+
+class _ReportHandler(logging.Handler):
+    """Warnings and errors of the server and of libraries, with their tracebacks."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self._report = report
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._report.line(self.format(record))
+
+
+def result(text: str) -> None:
+    """Write to standard output, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _what_failed(message: str) -> str:
+    """An error without the line that numbers the request, which only its caller can make use of."""
+    head, _, rest = message.partition("\n")
+    return rest if head.startswith("[Request ID") and rest else message
+
+
+def _own_frames(error: BaseException, folder: Path) -> TracebackType | None:
+    """The traceback from the first frame that lies in the folder on; all of it if none does."""
+    here = error.__traceback__
+    while here is not None:
+        if Path(here.tb_frame.f_code.co_filename).is_relative_to(folder):
+            return here
+        here = here.tb_next
+    # A syntax error shows its own line; the frames are those of the import.
+    return None if isinstance(error, SyntaxError) else error.__traceback__
+
+
+def _place(error: BaseException, folder: Path | None) -> str:
+    """Where in the folder an error came from, as ` (file:line)`."""
+    if folder is None:
+        return ""
+    place = ""
+    here = error.__traceback__
+    while here is not None:
+        file = Path(here.tb_frame.f_code.co_filename)
+        if file.is_relative_to(folder):
+            place = f" ({file.relative_to(folder)}:{here.tb_lineno})"
+        here = here.tb_next
+    return place

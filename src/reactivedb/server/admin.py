@@ -1,0 +1,144 @@
+"""May this request do what only an administrator may, and in whose name does it ask?
+
+The header's forms stand in section c.2 of the protocol. Only a digest of the admin key is kept, and
+digests are compared in constant time; neither key nor token ever becomes part of a message.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from ..errors import ValidationError
+from ..functions import ADMIN, ANONYMOUS, Identity
+from ..values import loads
+from .replies import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class AdminKey:
+    """The deployment's admin key, as its SHA-256; a key is 256 random bits, so no salt is needed."""
+
+    digest: bytes
+
+    @staticmethod
+    def of(text: str) -> AdminKey:
+        return AdminKey(_digest(text))
+
+    def matches(self, text: str) -> bool:
+        return hmac.compare_digest(self.digest, _digest(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where clients reach the deployment; `None` means: where the request came in."""
+
+    cloud_url: str | None = None
+    site_url: str | None = None
+
+
+def identity_from(authorization: str | None, admin_key: AdminKey | None) -> Identity:
+    """Whom an `Authorization` header stands for.
+
+    Raises:
+        Refusal: 401 `InvalidAuthHeader`, 403 `BadDeployKey`, 400 for an identity that is none.
+    """
+    if authorization is None:
+        return ANONYMOUS
+    scheme, _, credentials = authorization.partition(" ")
+    match scheme.lower():
+        case "convex":
+            return _admin_identity(credentials.strip(), admin_key)
+        case "bearer":
+            reason = "this deployment has no provider for user tokens - leave the header out"
+        case _:
+            reason = "expected `Bearer` or `Convex` as its first word"
+    raise Refusal(HTTPStatus.UNAUTHORIZED, "InvalidAuthHeader", f"`Authorization` cannot be used: {reason}")
+
+
+def check_origin(request: Request, cloud_url: str | None) -> None:
+    """Keep web pages away from the admin routes of a server that listens on this machine only.
+
+    A page can make its own name point at 127.0.0.1; then its requests name a foreign `Host`. A server that
+    others reach too, or one mounted elsewhere, has names that are not known here, and is not checked.
+
+    Raises:
+        Refusal: 403 `ForeignHost` or `ForeignOrigin`.
+    """
+    if cloud_url is None or not _is_local(urlsplit(cloud_url).hostname):
+        return
+    origin = request.headers.get("origin")
+    named = [("Host", request.url.hostname)] + ([("Origin", urlsplit(origin).hostname)] if origin else [])
+    for header, host in named:
+        if not _is_local(host):
+            raise Refusal(
+                HTTPStatus.FORBIDDEN,
+                f"Foreign{header}",
+                f"expected an admin request to this machine to come from it, got `{header}` of "
+                f"`{str(host)[:80]}` - listen with `--host 0.0.0.0` if others shall reach it",
+            )
+
+
+def require_admin(identity: Identity) -> None:
+    """Raises: Refusal, 403 `BadDeployKey`, unless the caller has shown the admin key."""
+    if not identity.is_admin:
+        raise _bad_key("got none")
+
+
+def is_admin_key(text: str, admin_key: AdminKey | None) -> bool:
+    """Whether a key shown anywhere (header, socket, query string) opens this deployment."""
+    return admin_key is not None and admin_key.matches(text)
+
+
+def _admin_identity(credentials: str, admin_key: AdminKey | None) -> Identity:
+    if is_admin_key(credentials, admin_key):
+        return ADMIN
+    # A key may hold a colon in its type prefix, before the `|`; the one behind it begins the identity.
+    colon = credentials.find(":", credentials.find("|") + 1)
+    if colon >= 0 and is_admin_key(credentials[:colon], admin_key):
+        return Identity.acting_as(_attributes(credentials[colon + 1 :]))
+    raise _bad_key("got another one")
+
+
+def _attributes(encoded: str) -> dict[str, Any]:
+    try:
+        attributes = loads(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, ValidationError):
+        attributes = None
+    if not isinstance(attributes, dict):
+        raise Refusal(
+            HTTPStatus.BAD_REQUEST,
+            "InvalidIdentity",
+            "expected base64 of a JSON object with the identity to act as behind the admin key",
+        )
+    return cast("dict[str, Any]", attributes)
+
+
+def _is_local(host: str | None) -> bool:
+    if host is None:
+        return False
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _bad_key(got: str) -> Refusal:
+    return Refusal(
+        HTTPStatus.FORBIDDEN,
+        "BadDeployKey",
+        f"expected this deployment's admin key in `Authorization: Convex KEY`, {got}",
+    )
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

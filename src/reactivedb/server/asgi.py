@@ -1,0 +1,139 @@
+"""How is a database put into an ASGI server, alone or inside another application?
+
+`ReactiveASGI` is the application. It owns the database it opens, from the start of its lifespan to the
+end; a mounted application's lifespan does not run by itself, so the outer one takes it over:
+
+    live = rdb.asgi(app, "chat.db")
+    api = FastAPI(lifespan=live.lifespan)
+    api.mount("/db", live)
+
+A database that is already open is served as it is, and stays its owner's to close.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from ..app import App, AsyncDatabase
+from ..errors import SchemaError
+from .admin import Addresses, AdminKey, is_admin_key
+from .replies import error_response
+from .routes import main_application
+
+_NOT_RUNNING = (
+    "the database is not open: this application's lifespan has not run - pass `lifespan=live.lifespan` to "
+    "the application it is mounted in, or enter `async with live.lifespan():`"
+)
+
+
+def asgi(
+    source: App | AsyncDatabase,
+    path: str | Path | None = None,
+    *,
+    admin_key: str | None = None,
+    production: bool = False,
+) -> ReactiveASGI:
+    """Make an ASGI application of an `App` and the path of its data, or of an open database.
+
+    Args:
+        admin_key: opens internal functions to whoever shows it; without one nobody is an administrator.
+        production: errors and log lines of functions stay on the server.
+
+    Raises:
+        SchemaError: `MissingPath`, for an `App` without a path.
+    """
+    key = None if admin_key is None else AdminKey.of(admin_key)
+    return ReactiveASGI(source, path, admin_key=key, production=production)
+
+
+class ReactiveASGI:
+    """The ASGI application; see `asgi`."""
+
+    def __init__(
+        self,
+        source: App | AsyncDatabase,
+        path: str | Path | None,
+        *,
+        admin_key: AdminKey | None,
+        production: bool,
+    ) -> None:
+        # Where clients reach this deployment, once the one who listens knows it.
+        self.addresses = Addresses()
+        self._admin_key = admin_key
+        self._application: ASGIApp | None = None
+        self._database: AsyncDatabase | None = None
+        self._open: Callable[[], AbstractAsyncContextManager[AsyncDatabase]] | None = None
+        if isinstance(source, AsyncDatabase):
+            source.runtime.production |= production
+            self._start(source)
+        elif path is None:
+            raise SchemaError(
+                "an `App` is served with the path of its data, got none - pass one, or `:memory:`",
+                code="MissingPath",
+            )
+        else:
+            self._open = lambda: source.open_async(path, production=production)
+
+    @property
+    def database(self) -> AsyncDatabase:
+        """The open database.
+
+        Raises:
+            SchemaError: `LifespanNotRunning`.
+        """
+        if self._database is None:
+            raise SchemaError(_NOT_RUNNING, code="LifespanNotRunning")
+        return self._database
+
+    @asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncGenerator[None]:
+        """Open the database, serve, close it; takes the outer application, as FastAPI hands it in.
+
+        Raises:
+            StorageError, SchemaError: the data cannot be opened, or do not fit the application.
+        """
+        if self._open is None or self._database is not None:
+            yield
+            return
+        async with self._open() as database:
+            self._start(database)
+            try:
+                yield
+            finally:
+                self._application = self._database = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._run_lifespan(receive, send)
+        elif self._application is not None:
+            await self._application(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose(code=1013, reason="LifespanNotRunning")(scope, receive, send)
+        else:
+            await error_response(503, "LifespanNotRunning", _NOT_RUNNING)(scope, receive, send)
+
+    def _start(self, database: AsyncDatabase) -> None:
+        runtime = database.runtime
+        runtime.is_admin_key = lambda text: is_admin_key(text, self._admin_key)
+        self._application = main_application(runtime, self._admin_key, self.addresses)
+        self._database = database
+
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
+        """The server's own lifespan protocol, when this application is not mounted but served itself."""
+        started = False
+        await receive()
+        try:
+            async with self.lifespan():
+                await send({"type": "lifespan.startup.complete"})
+                started = True
+                await receive()
+        except Exception as error:
+            phase = "shutdown" if started else "startup"
+            await send({"type": f"lifespan.{phase}.failed", "message": str(error)})
+            raise
+        await send({"type": "lifespan.shutdown.complete"})

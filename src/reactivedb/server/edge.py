@@ -1,0 +1,74 @@
+"""What happens to every request before routing?
+
+Clients put the deployment's URL and the path together as strings, so a URL with a slash at its end gives
+`//api/...`: runs of slashes become one. And browsers on any origin may call `/api` (section c.3 of the
+protocol), which is safe because rights travel in headers and never in cookies.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_SLASHES: Final = re.compile("/{2,}")
+_PREFLIGHT_AGE_S: Final = 86_400
+
+
+class Edge:
+    """Middleware around all routes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "//" in scope["path"]:
+            scope = {**scope, "path": _SLASHES.sub("/", scope["path"])}
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        if scope["type"] != "http" or origin is None or not is_api(route_path(scope)):
+            await self._app(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            await _preflight(origin, headers)(scope, receive, send)
+        else:
+            await self._app(scope, receive, _with_origin(send, origin))
+
+
+def route_path(scope: Scope) -> str:
+    """The path below the prefix that this application is mounted at."""
+    root: str = scope.get("root_path", "")
+    path: str = scope["path"]
+    return path[len(root) :] if root and path.startswith(root) else path
+
+
+def is_api(path: str) -> bool:
+    return path.startswith("/api/") or path == "/api"
+
+
+def _preflight(origin: str, headers: Headers) -> Response:
+    return Response(
+        status_code=204,
+        headers={
+            "access-control-allow-origin": origin,
+            "access-control-allow-credentials": "true",
+            "access-control-allow-methods": "GET, POST, OPTIONS, PATCH, DELETE, PUT",
+            "access-control-allow-headers": headers.get("access-control-request-headers", "*"),
+            "access-control-max-age": str(_PREFLIGHT_AGE_S),
+            "vary": "Origin, Access-Control-Request-Headers",
+        },
+    )
+
+
+def _with_origin(send: Send, origin: str) -> Send:
+    async def send_with_origin(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["access-control-allow-origin"] = origin
+            headers["access-control-allow-credentials"] = "true"
+            headers.add_vary_header("Origin")
+        await send(message)
+
+    return send_with_origin

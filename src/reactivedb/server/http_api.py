@@ -1,0 +1,194 @@
+"""How are functions called over plain HTTP?
+
+The routes of section c.1 of the protocol. A request becomes a `Call` (path, arguments, format), checked
+here for its shape only; what it means, and what it may reach, is the runtime's to decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Literal, cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..app import Runtime
+from ..functions import Identity
+from ..protocol import decode_ts, encode_ts, normalize_path
+from ..values import dumps, loads
+from .admin import Addresses, AdminKey, check_origin, identity_from, require_admin
+from .replies import Format, Refusal, json_response, outcome
+
+# How many times the limit a body may have and still be read to its end, to be refused politely.
+_DRAIN_FACTOR_MAX = 4
+
+Kind = Literal["query", "mutation", "action", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One function call as a body describes it; `args` is parsed JSON in the lossless encoding."""
+
+    path: str
+    args: object
+    form: Format
+
+    @staticmethod
+    def parse(body: object, *, path: str | None = None) -> Call:
+        """Read a body's fields; `path` stands in where the URL names the function.
+
+        Raises:
+            Refusal: a field is missing or has the wrong shape.
+            ValidationError: the path is outside the grammar.
+        """
+        fields = _object(body)
+        named = path if path is not None else fields.get("path")
+        if not isinstance(named, str):
+            raise _misshapen("`path` to be the text `folder/module:function`", named)
+        args: object = fields.get("args", {})
+        if not isinstance(args, dict) and not _is_list_of_one_object(args):
+            raise _misshapen("`args` to be an object, or a list of one object", args)
+        if fields.get("componentPath") not in (None, ""):
+            raise _misshapen("no `componentPath`, for there are no components", fields["componentPath"])
+        normalize_path(named)
+        return Call(named, cast("object", args), Format.named(fields.get("format")))
+
+
+class HttpApi:
+    """The call routes of one running database."""
+
+    def __init__(self, runtime: Runtime, admin_key: AdminKey | None, addresses: Addresses) -> None:
+        self._runtime = runtime
+        self._admin_key = admin_key
+        self._addresses = addresses
+
+    def routes(self) -> list[Route]:
+        post = ["POST"]
+        return [
+            Route("/api/query", self.query, methods=["GET", "POST"]),
+            Route("/api/mutation", self.mutation, methods=post),
+            Route("/api/action", self.action, methods=post),
+            Route("/api/query_ts", self.query_ts, methods=post),
+            Route("/api/query_at_ts", self.query_at_ts, methods=post),
+            Route("/api/query_batch", self.query_batch, methods=post),
+            Route("/api/function", self.function, methods=post),
+            Route("/api/run/{path:path}", self.run, methods=post),
+        ]
+
+    async def query(self, request: Request) -> Response:
+        identity = self._identity(request)
+        if request.method == "POST":
+            return await self._answer("query", Call.parse(await self._json(request)), identity)
+        fields: dict[str, object] = dict(request.query_params)
+        if isinstance(text := fields.get("args"), str):
+            fields["args"] = loads(text)
+        return await self._answer("query", Call.parse(fields), identity)
+
+    async def mutation(self, request: Request) -> Response:
+        identity = self._identity(request)
+        return await self._answer("mutation", Call.parse(await self._json(request)), identity)
+
+    async def action(self, request: Request) -> Response:
+        identity = self._identity(request)
+        return await self._answer("action", Call.parse(await self._json(request)), identity)
+
+    async def query_ts(self, request: Request) -> Response:
+        return json_response(dumps({"ts": encode_ts(self._runtime.latest_ts)}))
+
+    async def query_at_ts(self, request: Request) -> Response:
+        identity = self._identity(request)
+        body = _object(await self._json(request))
+        at_ts = decode_ts(body.get("ts"))
+        return await self._answer("query", Call.parse(body), identity, at_ts=at_ts)
+
+    async def query_batch(self, request: Request) -> Response:
+        identity = self._identity(request)
+        bodies = _object(await self._json(request)).get("queries")
+        if not isinstance(bodies, list):
+            raise _misshapen("`queries` to be a list of query bodies", bodies)
+        calls = [Call.parse(body) for body in cast("list[object]", bodies)]
+        at_ts = self._runtime.latest_ts
+        results = [await self._outcome("query", call, identity, at_ts=at_ts) for call in calls]
+        return json_response(b'{"results":[' + b",".join(results) + b"]}")
+
+    async def function(self, request: Request) -> Response:
+        check_origin(request, self._addresses.cloud_url)
+        identity = self._identity(request)
+        require_admin(identity)
+        return await self._answer("any", Call.parse(await self._json(request)), identity)
+
+    async def run(self, request: Request) -> Response:
+        identity = self._identity(request)
+        module, _, export = request.path_params["path"].rpartition("/")
+        path = f"{module}:{export}" if module and ":" not in export else request.path_params["path"]
+        return await self._answer("any", Call.parse(await self._json(request), path=path), identity)
+
+    def _identity(self, request: Request) -> Identity:
+        return identity_from(request.headers.get("authorization"), self._admin_key)
+
+    async def _answer(
+        self, kind: Kind, call: Call, identity: Identity, *, at_ts: int | None = None
+    ) -> Response:
+        return json_response(await self._outcome(kind, call, identity, at_ts=at_ts))
+
+    async def _outcome(self, kind: Kind, call: Call, identity: Identity, *, at_ts: int | None) -> bytes:
+        result = await self._runtime.call(
+            kind, call.path, call.args, identity=identity, internal=identity.is_admin, at_ts=at_ts
+        )
+        return outcome(result, call.form)
+
+    async def _json(self, request: Request) -> object:
+        return loads(await read_body(request, self._runtime.limits.message_size_bytes_max))
+
+
+async def read_body(request: Request, size_bytes_max: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        Refusal: 413, for one above the limit.
+    """
+    announced = request.headers.get("content-length", "")
+    if "expect" in request.headers and announced.isdecimal() and int(announced) > size_bytes_max:
+        raise _too_large(size_bytes_max)
+    pieces: list[bytes] = []
+    size_bytes = 0
+    async for piece in request.stream():
+        size_bytes += len(piece)
+        if size_bytes <= size_bytes_max:
+            pieces.append(piece)
+            continue
+        # A client that is still writing cannot read why it is refused, so some more is read and dropped.
+        pieces.clear()
+        if size_bytes > _DRAIN_FACTOR_MAX * size_bytes_max:
+            break
+    if size_bytes > size_bytes_max:
+        raise _too_large(size_bytes_max)
+    return b"".join(pieces)
+
+
+def _too_large(size_bytes_max: int) -> Refusal:
+    return Refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "BodyTooLarge",
+        f"expected at most {size_bytes_max} bytes of body",
+    )
+
+
+def _object(body: object) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise _misshapen("a JSON object as body", body)
+    return cast("dict[str, Any]", body)
+
+
+def _is_list_of_one_object(args: object) -> bool:
+    return (
+        isinstance(args, list)
+        and len(items := cast("list[object]", args)) == 1
+        and isinstance(items[0], dict)
+    )
+
+
+def _misshapen(expected: str, got: object) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, "BadRequestBody", f"expected {expected}, got `{str(got)[:80]}`")

@@ -1,0 +1,79 @@
+"""Which server is this, is it up, and does this key open it?
+
+The routes of section c.4 of the protocol, and `/healthz`. `convex network-test` and `convex dev` use them.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from ..limits import MIB
+from ..values import dumps
+from .admin import Addresses, AdminKey, check_origin, identity_from, is_admin_key, require_admin
+from .http_api import read_body
+from .replies import json_response
+
+# The size that `convex network-test --speed-test` sends, and room above it.
+_ECHO_SIZE_BYTES_MAX: Final = 128 * MIB
+_INSTANCE_NAME: Final = "reactivedb"
+
+
+class MetaApi:
+    """Questions about the server itself."""
+
+    def __init__(self, admin_key: AdminKey | None, addresses: Addresses) -> None:
+        self._admin_key = admin_key
+        self._addresses = addresses
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/version", self.version),
+            Route("/instance_version", self.version),
+            Route("/instance_name", self.instance_name),
+            Route("/healthz", self.health),
+            Route("/echo", self.echo, methods=["POST"]),
+            Route("/api/check_admin_key", self.check_admin_key),
+            Route("/api/v1/get_canonical_urls", self.canonical_urls),
+            Route("/api/debug_event", self.debug_event, methods=["POST"]),
+        ]
+
+    async def version(self, request: Request) -> Response:
+        return PlainTextResponse(version("reactivedb"))
+
+    async def instance_name(self, request: Request) -> Response:
+        return PlainTextResponse(_INSTANCE_NAME)
+
+    async def health(self, request: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def echo(self, request: Request) -> Response:
+        body = await read_body(request, _ECHO_SIZE_BYTES_MAX)
+        return Response(body, media_type=request.headers.get("content-type", "application/octet-stream"))
+
+    async def check_admin_key(self, request: Request) -> Response:
+        self._require_admin(request)
+        return json_response(b'{"success":true}')
+
+    async def canonical_urls(self, request: Request) -> Response:
+        self._require_admin(request)
+        here = str(request.base_url).rstrip("/")
+        urls = {
+            "convexCloudUrl": self._addresses.cloud_url or here,
+            "convexSiteUrl": self._addresses.site_url or here,
+        }
+        return json_response(dumps(urls))
+
+    async def debug_event(self, request: Request) -> Response:
+        """Telemetry of npm's client, which it sends when asked to; nobody reads it here."""
+        return json_response(b"{}")
+
+    def _require_admin(self, request: Request) -> None:
+        check_origin(request, self._addresses.cloud_url)
+        # Some clients put the key of a GET route into its query string.
+        if not is_admin_key(request.query_params.get("adminKey", ""), self._admin_key):
+            require_admin(identity_from(request.headers.get("authorization"), self._admin_key))

@@ -1,0 +1,131 @@
+"""How does an answer look over HTTP: a function's outcome, or a refusal of the request itself?
+
+Section c.1 of the protocol: the outcome of a function is always status 200, whether it failed or not; what
+is wrong with the request has a 4xx or 5xx and a body of `code` and `message`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from http import HTTPStatus
+from typing import cast
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..app import CallResult
+from ..errors import (
+    ConflictError,
+    LimitExceededError,
+    ProtocolError,
+    ReactiveDBError,
+    RequestError,
+    StorageError,
+)
+from ..values import decode, dumps, encode_plain
+
+
+class Refusal(Exception):  # noqa: N818 - a request is refused; nothing here is broken
+    """The request cannot be answered; becomes a response with this status, code and message."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class Format(Enum):
+    """How values are written in an answer (section a.2)."""
+
+    ENCODED = "convex_encoded_json"
+    PLAIN = "json"
+
+    @staticmethod
+    def named(name: object) -> Format:
+        """Raises: Refusal, for a name that is none."""
+        match name:
+            case None | "json" | "convex_clean_json":
+                return Format.PLAIN
+            case "convex_encoded_json" | "convex_json":
+                return Format.ENCODED
+            case _:
+                raise Refusal(
+                    HTTPStatus.BAD_REQUEST,
+                    "BadFormat",
+                    f"expected `format` to be `convex_encoded_json` or `json`, got `{str(name)[:40]}`",
+                )
+
+    def write(self, encoded: bytes) -> bytes:
+        """A value that is in the lossless encoding, in this format."""
+        return encoded if self is Format.ENCODED else encode_plain(decode(encoded))
+
+
+def outcome(result: CallResult, form: Format) -> bytes:
+    """The JSON text for what a function came to."""
+    if result.error is None:
+        parts = [b'{"status":"success","value":', form.write(result.value or b"null")]
+    else:
+        parts = [b'{"status":"error","errorMessage":', dumps(printable(result.error.message))]
+        if result.error.data is not None:
+            parts += [b',"errorData":', form.write(result.error.data)]
+    if result.log_lines:
+        parts += [b',"logLines":', dumps([printable(line) for line in result.log_lines])]
+    return b"".join([*parts, b"}"])
+
+
+def json_response(body: bytes, *, status: int = HTTPStatus.OK) -> Response:
+    return Response(body, status_code=status, media_type="application/json")
+
+
+def error_response(status: int, code: str, message: str) -> Response:
+    return json_response(dumps({"code": code, "message": printable(message)}), status=status)
+
+
+def printable(text: str) -> str:
+    """Text that UTF-8 can hold: a lone surrogate, which a caller may well send, is written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+async def on_refusal(request: Request, error: Exception) -> Response:
+    refusal = cast("Refusal", error)
+    return error_response(refusal.status, refusal.code, refusal.message)
+
+
+async def on_library_error(request: Request, error: Exception) -> Response:
+    """What the core raises about the request itself (a function's failure is an outcome instead)."""
+    library_error = cast("ReactiveDBError", error)
+    return error_response(_status_of(library_error), library_error.code, library_error.message)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """What Starlette's routing raises: no route, or not with this method."""
+    exception = cast("HTTPException", error)
+    status = HTTPStatus(exception.status_code)
+    response = error_response(
+        status,
+        "".join(word.capitalize() for word in status.phrase.split()),
+        f"`{request.method} {request.url.path[:200]}` cannot be answered: {exception.detail}",
+    )
+    response.headers.update(exception.headers or {})
+    return response
+
+
+async def on_bug(request: Request, error: Exception) -> Response:
+    """Our own mistake; the server's log has the traceback."""
+    return error_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError", "the server failed; its log says more"
+    )
+
+
+def _status_of(error: ReactiveDBError) -> HTTPStatus:
+    match error:
+        case LimitExceededError():
+            return HTTPStatus.TOO_MANY_REQUESTS
+        case RequestError() | ProtocolError():
+            return HTTPStatus.BAD_REQUEST
+        case ConflictError() | StorageError():
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        case _:
+            return HTTPStatus.INTERNAL_SERVER_ERROR

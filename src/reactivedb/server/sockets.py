@@ -1,0 +1,134 @@
+"""How does a sync session get its socket, on our own server and on a foreign one?
+
+On ours the session is attached to the connection (`websocket`) and the ASGI callable returns. A foreign
+server has plain ASGI only: there a `Pump` stands in for the transport. It takes messages without waiting,
+is not `writable` while one of them is under way, and stops reading from a peer that lets them pile up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import anyio
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from ..app import Runtime
+from ..limits import MIB, Limits
+from ..sync import ClientKind, Session, Transport
+from .websocket import SOCKET_EXTENSION, Receiver, close_reason
+
+# What may wait for a slow peer before its requests are left unread; updates do not count, for they are
+# replaced by newer ones and not queued.
+_BACKLOG_BYTES_MAX = 1 * MIB
+
+_logger = logging.getLogger("reactivedb.server")
+
+
+class SyncEndpoint:
+    """The ASGI application behind the sync routes."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        client = ClientKind.from_request(
+            websocket.path_params.get("version"), websocket.headers.get("convex-client")
+        )
+
+        def make_session(transport: Transport) -> Session:
+            return Session(self._runtime, transport, client=client)
+
+        await websocket.accept()
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        direct = extensions.get(SOCKET_EXTENSION)
+        if direct is None:
+            await Pump(self._runtime.limits).run(make_session, receive, send)
+        else:
+            direct["attach"](make_session, self._runtime.limits)
+
+
+class Pump:
+    """The transport of one connection under a foreign ASGI server."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._outbox: deque[tuple[Message, int]] = deque()
+        self._outbox_size_bytes = 0
+        self._news = anyio.Event()
+        self._room = anyio.Event()
+        self._closing = False
+
+    @property
+    def writable(self) -> bool:
+        return not self._outbox
+
+    def send(self, parts: Sequence[bytes]) -> None:
+        if not self._closing:
+            text = b"".join(parts)
+            self._put({"type": "websocket.send", "text": text.decode()}, len(text))
+
+    def close(self, code: int, reason: str) -> None:
+        if not self._closing:
+            self._closing = True
+            self._put({"type": "websocket.close", "code": code, "reason": close_reason(reason)}, 0)
+
+    async def run(self, make_receiver: Callable[[Pump], Receiver], receive: Receive, send: Send) -> None:
+        """Serve the accepted connection until either side ends it."""
+        receiver = make_receiver(self)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write_all, receiver, send, tasks.cancel_scope)
+                await self._read_all(receiver, receive)
+                tasks.cancel_scope.cancel()
+        finally:
+            receiver.closed()
+
+    async def _read_all(self, receiver: Receiver, receive: Receive) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text: str | None = message.get("text")
+            if text is None:
+                receiver.receive_binary()
+            elif len(text) > self._limits.message_size_bytes_max:
+                self.close(1009, f"expected at most {self._limits.message_size_bytes_max} bytes")
+            else:
+                receiver.receive(text)
+            while self._outbox_size_bytes > _BACKLOG_BYTES_MAX:
+                self._room = anyio.Event()
+                await self._room.wait()
+
+    async def _write_all(self, receiver: Receiver, send: Send, connection: anyio.CancelScope) -> None:
+        while True:
+            while self._outbox:
+                message, size_bytes = self._outbox[0]
+                with anyio.move_on_after(self._limits.blocked_receiver_s) as patience:
+                    await send(message)
+                if patience.cancelled_caught:
+                    _logger.warning(
+                        "a client took nothing for %g s and was cut off", self._limits.blocked_receiver_s
+                    )
+                    connection.cancel()
+                    return
+                # It leaves the outbox only now, so that `writable` is false while it is under way.
+                self._outbox.popleft()
+                self._outbox_size_bytes -= size_bytes
+                self._room.set()
+                if message["type"] == "websocket.close":
+                    connection.cancel()
+                    return
+            receiver.writable_again()
+            if not self._outbox:
+                self._news = anyio.Event()
+                await self._news.wait()
+
+    def _put(self, message: Message, size_bytes: int) -> None:
+        self._outbox.append((message, size_bytes))
+        self._outbox_size_bytes += size_bytes
+        self._news.set()
