@@ -149,6 +149,7 @@ def test_a_commit_that_breaks_a_rule_takes_the_group_with_it(storage: Storage) -
     before = everything(storage)
     for wrong in (
         insert(1, "too_early"),
+        commit(4, added=[(b"key", "a")]),
         commit(5, [write("x", text_of("x"))], outcome=Outcome("session", 1, 5, b"2", ())),
     ):
         storage.append(insert(3, "good"))
@@ -223,7 +224,7 @@ def test_documents_are_scanned_both_ways_between_ids(storage: Storage) -> None:
 
 def test_entries_are_scanned_both_ways_between_keys(storage: Storage) -> None:
     keys = [b"\x01", b"\x01\x00", b"\x01\xff", b"\x02", b"\x80"]
-    storage.append(commit(1, added=[(key, key.hex()) for key in reversed(keys)]))
+    storage.add_index_entries((INDEX.number, key, key.hex()) for key in reversed(keys))
 
     def scanned(low: bytes, high: bytes, *, reverse: bool = False, limit: int = 9) -> list[bytes]:
         return [key for key, _ in storage.scan(INDEX.number, low, high, reverse=reverse, limit=limit)]
@@ -302,8 +303,8 @@ def test_a_named_text_is_kept_and_replaced(storage: Storage) -> None:
     [
         commit(2, [write("a", text_of("a"))]),
         commit(2, [write("b", text_of("b"), prev_ts=1)]),
-        commit(2, added=[(b"key", "nobody")]),
-        Commit(2, [], [], [(99, b"key", "a")], None),
+        commit(2, [write("b", text_of("b"))], added=[(b"key", "nobody")]),
+        Commit(2, [write("b", text_of("b"))], [], [(99, b"key", "a")], None),
     ],
     ids=["previous version missing", "previous version invented", "entry of nobody", "entry of no index"],
 )

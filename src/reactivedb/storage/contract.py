@@ -48,6 +48,7 @@ class Outcome:
 class Commit:
     """One transaction: at most one write per document; `ts` lies above every earlier one.
 
+    It has a write or an outcome: nothing else would keep its `ts`.
     Entries are removed before others are added, so that a key may be in both lists.
     """
 
@@ -177,7 +178,10 @@ class Storage(Protocol):
     def outcome(self, session_id: str, request_id: int) -> Outcome | None: ...
 
     def forget_outcomes(self, before_ts: int) -> int:
-        """Delete the outcomes with `ts < before_ts`, in the open group; how many they were."""
+        """Delete the outcomes with `ts < before_ts`, in the open group; how many they were.
+
+        `before_ts` is not above the last `ts`: the newest commit stays known.
+        """
         ...
 
     def log(self, after_ts: int, *, limit: int) -> list[tuple[int, DocumentWrite]]:

@@ -105,6 +105,7 @@ class MemoryStorage:
 
     def _append(self, commit: Commit) -> None:
         assert commit.ts > self._last_ts, f"commit at {commit.ts}, but the last one was at {self._last_ts}"
+        assert commit.writes or commit.outcome, f"the commit at {commit.ts} has no write and no outcome"
         self._last_ts = commit.ts
         for write in commit.writes:
             self._log.append((commit.ts, write))

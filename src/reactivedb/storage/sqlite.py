@@ -105,18 +105,16 @@ class SqliteStorage:
         self._relaxed = True
 
     def recover(self) -> None:
-        """The second half of opening; raises apsw.Error and OSError as they come.
+        """The second half of opening; raises StorageError, and OSError as it comes.
 
-        Moves a WAL that was left behind into the database file. After a failed sync the kernel may hold
-        pages that it takes for written and that are not; new commits behind such a gap would go with it.
+        Moves a WAL that was left behind into the database file. If a sync of it had failed, the disk may
+        have gaps where we read bytes: a cut half-way through would then leave neither file whole, and commits
+        written behind a gap would go with it. So the WAL is written once more first.
         """
         self._last_ts = self._flushed_ts = self.catalog().last_ts
-        try:
-            self._record_creation_time()
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.BusyError:
-            # A reader (the `sqlite3` shell) is in the way of the last step; the WAL then stays as it is.
-            pass
+        self._wal.renew()
+        # With a full disk, or a reader (the `sqlite3` shell) in the way, the WAL stays: it is durable now.
+        self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         # What was recovered may be shown to others from now on.
         self._wal.sync()
 
@@ -157,7 +155,7 @@ class SqliteStorage:
             return
         self.set_meta(_CREATION_TIME, repr(creation_time))
         self.set_meta(_CREATION_TIME_TS, str(last_ts))
-        self._end_group()
+        self._run("COMMIT")
 
     def put_table(self, row: TableRow) -> None:
         self._run("INSERT INTO tables VALUES (?, ?)", (row.number, row.name))
@@ -191,6 +189,7 @@ class SqliteStorage:
         try:
             self._begin()
             assert ts > self._last_ts, f"commit at {ts}, but the last one was at {self._last_ts}"
+            assert log or commit.outcome, f"the commit at {ts} has no write and no outcome"
             many = self._write.executemany
             if log:
                 many(_PUT_LOG, log)
@@ -226,11 +225,12 @@ class SqliteStorage:
         if not self._connection.in_transaction:
             return
         try:
-            self._end_group()
+            self._write.execute("COMMIT")
         except apsw.Error as error:
             raise self._group_failed(error, "write commits") from error
+        self._flushed_ts = self._last_ts
         if self._pages_written() - self._checkpointed_pages >= self._checkpoint_pages:
-            self._checkpoint()
+            self._move_wal(apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def sync(self) -> None:
         with self._sync_lock:
@@ -253,10 +253,6 @@ class SqliteStorage:
         if not self._connection.in_transaction:
             self._write.execute("BEGIN IMMEDIATE")
 
-    def _end_group(self) -> None:
-        self._write.execute("COMMIT")
-        self._flushed_ts = self._last_ts
-
     def _abandon_group(self) -> None:
         self._last_ts = self._flushed_ts
         # After some errors (a full disk) SQLite has rolled back by itself; `close` ends what is left.
@@ -273,19 +269,19 @@ class SqliteStorage:
             return self._fail(failure)
         return failure
 
-    def _checkpoint(self) -> None:
-        """Move the WAL into the database file; the commits in it are flushed, whatever happens here."""
+    def _move_wal(self, mode: int) -> None:
+        """Move the WAL into the database file; what is in it was flushed, whatever happens here."""
         self._checkpointed_pages = self._pages_written()
         try:
             self._record_creation_time()
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.Error as error:
-            failure = self._translated(error, "move commits from the WAL into the database file")
-            if isinstance(failure, StorageError) and failure.code in ("DiskFull", "DatabaseBusy"):
-                # Nothing is lost: the WAL keeps all, and the next try comes as many pages later.
-                self._abandon_group()
-                return
-            raise self._fail(failure) from error
+            try:
+                self._connection.wal_checkpoint(mode=mode)
+            except apsw.Error as error:
+                raise self._group_failed(error, "move the WAL into the database file") from error
+        except StorageError as failure:
+            # Without room nothing is lost: the WAL keeps all, and the next try comes as many pages later.
+            if failure.code not in ("DiskFull", "DatabaseBusy"):
+                raise self._fail(failure) from failure.__cause__
 
     def _pages_written(self) -> int:
         return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
@@ -338,24 +334,30 @@ class SqliteStorage:
         return rows[0][0] if rows else None
 
     def check(self) -> list[str]:
-        damage: list[str] = [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
-        if damage:
-            return damage
-        agreement = Agreement()
+        self._check_open()
         try:
-            execute = self._connection.execute
-            agreement.read_log(
-                (row[0], DocumentWrite(*row[2:])) for row in execute(_LOG_COLUMNS + "ORDER BY ts, position")
-            )
-            agreement.read_documents(
-                (row[0], StoredVersion(*row[1:]))
-                for row in execute("SELECT table_number, id, ts, CAST(value AS BLOB) FROM documents")
-            )
-            agreement.read_entries(
-                execute("SELECT index_number, key, id FROM index_entries"), self.catalog().indexes
-            )
+            return self._damage() or self._disagreement()
+        except apsw.CorruptError as error:
+            return [f"SQLite says `{error}`"]
         except apsw.Error as error:
             raise self._group_failed(error, "check the database") from error
+
+    def _damage(self) -> list[str]:
+        return [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
+
+    def _disagreement(self) -> list[str]:
+        execute = self._connection.execute
+        agreement = Agreement()
+        agreement.read_log(
+            (row[0], DocumentWrite(*row[2:])) for row in execute(_LOG_COLUMNS + "ORDER BY ts, position")
+        )
+        agreement.read_documents(
+            (row[0], StoredVersion(*row[1:]))
+            for row in execute("SELECT table_number, id, ts, CAST(value AS BLOB) FROM documents")
+        )
+        agreement.read_entries(
+            execute("SELECT index_number, key, id FROM index_entries"), self.catalog().indexes
+        )
         return agreement.problems
 
     def close(self) -> None:
@@ -365,13 +367,9 @@ class SqliteStorage:
         try:
             if self._closed_because is None:
                 self._abandon_group()
-                self._record_creation_time()
                 self.sync()
-                # The last step then moves the WAL into the database file and removes it.
+                # Closing then moves the WAL into the database file and removes it.
                 self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
-        except apsw.Error:
-            # Only the record of creation times could fail so; the next opening reads them from the log.
-            self._closed_because = "closing it failed half-way"
         finally:
             with self._sync_lock:
                 self._closed_because = self._closed_because or "`close` was called"
@@ -389,7 +387,7 @@ class SqliteStorage:
         except apsw.Error as error:
             raise self._group_failed(error, "read the database") from error
 
-    def _run(self, sql: str, bindings: tuple[Any, ...]) -> None:
+    def _run(self, sql: str, bindings: tuple[Any, ...] = ()) -> None:
         try:
             self._begin()
             self._write.execute(sql, bindings)

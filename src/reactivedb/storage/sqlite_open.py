@@ -52,6 +52,7 @@ def open_sqlite(
     with ExitStack() as undo:
         lock = FileLock(database)
         undo.callback(lock.release)
+        connection = None
         try:
             connection = cast(SqlConnection, apsw.Connection(str(database), vfs=vfs))
             undo.callback(connection.close, True)
@@ -63,7 +64,10 @@ def open_sqlite(
             )
             storage.recover()
         except apsw.Error as error:
-            raise from_sqlite_error(error, database, "open the database") from error
+            system_errno = connection.system_errno if connection else 0
+            raise from_sqlite_error(
+                error, database, "open the database", system_errno=system_errno
+            ) from error
         except OSError as error:
             raise from_os_error(error, database, "open the database") from error
         if durability == "full":

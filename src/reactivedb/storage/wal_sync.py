@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+_PIECE_SIZE_BYTES = 1024 * 1024
 _PROBE_COUNT = 5
 _PROBE_SIZE_BYTES = 4096
 # Used where the cost cannot be measured: dear enough that the engine syncs in a thread.
@@ -22,9 +23,10 @@ _UNKNOWN_COST_S = 1.0
 
 
 class WalSync(Protocol):
-    """Raises: OSError from `sync`; the storage then never calls it again."""
+    """Raises: OSError from `sync` and `renew`; the storage then never calls them again."""
 
     def sync(self) -> None: ...
+    def renew(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -41,6 +43,17 @@ class FileWalSync:
 
     def sync(self) -> None:
         sync_data(self._descriptor)
+
+    def renew(self) -> None:
+        """Write the file's own bytes once more, and sync them; nobody else may be writing.
+
+        After a sync that failed, Linux takes pages for written that are not: they can be read, and no later
+        sync will write them. (`PostgreSQL's fsync surprise`, lwn.net/Articles/752063.)
+        """
+        offset = 0
+        while piece := os.pread(self._descriptor, _PIECE_SIZE_BYTES, offset):
+            offset += os.pwrite(self._descriptor, piece, offset)
+        self.sync()
 
     def close(self) -> None:
         os.close(self._descriptor)
