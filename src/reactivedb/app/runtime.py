@@ -37,6 +37,7 @@ from ..functions import (
     call_action,
     describe,
     encoded_result,
+    guard,
     request_id_of,
 )
 from ..storage import Storage
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 # A thread hop costs about 0.1 ms, so a sync that is not much slower is done in place.
 _INLINE_SYNC_MAX_S = 0.0005
+# How often recorded answers and finished jobs are looked through for what is too old.
+_FORGET_INTERVAL_NS = 3600 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +93,15 @@ class Runtime:
     """One open database."""
 
     def __init__(self, app: App, storage: Storage, *, clock: Clock, production: bool = False) -> None:
+        if not production:
+            guard.install()
         self.app = app
         self.production = production
         self.limits = app.limits
         self.engine = Engine(storage, clock=clock, limits=app.limits)
         self.engine.declare(app.schema.tables.values(), SYSTEM_TABLES)
+        self.engine.forget_outcomes()
+        self._forgot_ns = clock.now_ns()
         self.runner = Runner(self.engine, app.registry)
         self.cache = QueryCache(
             self.engine, self.runner, describe=self._describe_query_error, on_run=self._log_live_run
@@ -458,6 +465,7 @@ class Runtime:
         engine = self.engine
         if engine.committer.applied_ts > engine.committer.durable_ts and not self._syncing:
             try:
+                self._forget_sometimes()
                 flushed_ts = engine.flush()
                 if self._inline_sync:
                     engine.sync(flushed_ts)
@@ -514,6 +522,14 @@ class Runtime:
                 self.engine.committer.when_durable(ts, durable)
                 if ts > self.engine.committer.durable_ts:
                     self.committed()
+
+    def _forget_sometimes(self) -> None:
+        """Drop what is no longer kept; beside commits only, so that an idle database does no work."""
+        now_ns = self.engine.clock.now_ns()
+        if now_ns - self._forgot_ns > _FORGET_INTERVAL_NS:
+            self._forgot_ns = now_ns
+            self.engine.forget_outcomes()
+            self.jobs.sweep()
 
     def _notice_jobs(self) -> None:
         if self.jobs.notice():

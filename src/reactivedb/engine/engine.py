@@ -182,6 +182,12 @@ class Engine:
             self.cache.clear()
         _call(lost, error)
 
+    def forget_outcomes(self) -> None:
+        """Drop the recorded answers to clients' mutations that are older than they are kept."""
+        with self.lock:
+            horizon_ns = self.clock.now_ns() - int(self.limits.outcome_retention_s * 1e9)
+            self.storage.forget_outcomes(max(horizon_ns, 0))
+
     # Durability
 
     def flush(self) -> int:

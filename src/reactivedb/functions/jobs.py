@@ -76,7 +76,7 @@ class Jobs:
             for row in self._rows(PENDING):
                 self._push(row)
             self._log.pull()
-            self._sweep()
+            self.sweep()
 
     def notice(self) -> bool:
         """Take up the jobs of new commits; True if there were any, so that `wake` is called on the loop."""
@@ -249,7 +249,7 @@ class Jobs:
             yield document
         transaction.finished = True
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Delete jobs that ended longer ago than they are kept, a batch at a time."""
         table = self._engine.catalog.table(JOBS)
         index = table.indexes["by_completed"]

@@ -19,7 +19,7 @@ from ..errors import ConflictError, LimitExceededError, ReactiveDBError, Validat
 from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, with_code
 from ..storage import Outcome
 from ..values import Value, decode, encode
-from . import log_lines
+from . import guard, log_lines
 from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
 from .failure import from_pydantic
@@ -109,12 +109,14 @@ class Run:
                 asked=self.depth,
             )
         self.depth += 1
+        token = guard.enter(definition.path)
         try:
             ctx = QueryCtx(self) if definition.kind is Kind.QUERY else MutationCtx(self)
             value = definition.reference.handler(ctx, **named)
         except pydantic.ValidationError as error:
             raise from_pydantic(error) from error
         finally:
+            guard.leave(token)
             self.depth -= 1
         return value, checked_return(definition, value)
 
