@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
-import httpx
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, Timeout
 from openai.types.chat import ChatCompletionMessageParam
 
 from . import model_server
@@ -40,7 +39,7 @@ async def stream_answer(
         base_url=os.environ.get("OPENAI_BASE_URL") or model_server.shared_url(),
         # A local model asks for no key, but the client insists on one.
         api_key=os.environ.get("OPENAI_API_KEY") or "none",
-        timeout=httpx.Timeout(silence_s, connect=CONNECT_TIMEOUT_S),
+        timeout=Timeout(silence_s, connect=CONNECT_TIMEOUT_S),
         max_retries=1,
     )
     async with client:
