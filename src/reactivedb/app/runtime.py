@@ -38,6 +38,7 @@ from ..functions import (
     describe,
     encoded_result,
     guard,
+    log_lines,
     request_id_of,
 )
 from ..storage import Storage
@@ -126,6 +127,8 @@ class Runtime:
         self._tasks: TaskGroup | None = None
         self._stop = asyncio.Event()
         self._closed = False
+        # The functions of versions before the last reload, which running actions may still refer to.
+        self._retired: dict[int, FunctionDefinition] = {}
         # Set whenever something ended that `wait_until_idle` may have waited for.
         self._activity = asyncio.Event()
         self._idle_awaited = 0
@@ -168,6 +171,7 @@ class Runtime:
         """
         with self.engine.lock:
             self.engine.declare(app.schema.tables.values(), SYSTEM_TABLES)
+            self._retired.update((id(known.reference), known) for known in self.app.registry)
             self.app = app
             self.runner = Runner(self.engine, app.registry)
             self.cache.reload(self.runner)
@@ -255,7 +259,12 @@ class Runtime:
             return
 
         async def run() -> None:
-            done(self.answer(await self.run_action(definition, named, identity), identity, request_id))
+            result = await self.run_action(definition, named, identity)
+            try:
+                await self.durable(result.ts)
+            except StorageError as error:
+                result.error = error
+            done(self.answer(result, identity, request_id))
 
         self.tasks.start_soon(run)
 
@@ -354,8 +363,7 @@ class Runtime:
         identity: Identity,
     ) -> Any:
         """Run a function for an action: what it gives is durable, what it raises is raised."""
-        definition = self._current(function)
-        named = self.runner.bind(definition, args, kwargs)
+        definition, named = self._bind_current(function, args, kwargs)
         match definition.kind:
             case Kind.QUERY:
                 result = self._timed(definition, lambda: self._query(definition, named, identity))
@@ -364,12 +372,22 @@ class Runtime:
             case Kind.ACTION:
                 result = await self.run_action(definition, named, identity)
         await self.durable(result.ts)
+        lines = log_lines.current.get()
+        if lines is not None:
+            lines.extend(result.log_lines)
         return result.unwrap()
 
-    def _current(self, function: RegisteredFunction[..., Any]) -> FunctionDefinition:
-        """The function's entry; after a reload, running actions still hold the old function objects."""
-        found = self.runner.registry.find_reference(function)
-        return found if found is not None else self.app.registry.of(function)
+    def _bind_current(
+        self, function: RegisteredFunction[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[FunctionDefinition, dict[str, Any]]:
+        """A function's entry and its arguments; after a reload, running actions still hold old functions."""
+        registry = self.runner.registry
+        retired = self._retired.get(id(function))
+        if retired is None or registry.find_reference(function) is not None:
+            definition = registry.of(function)
+            return definition, self.runner.bind(definition, args, kwargs)
+        definition = registry.find(retired.path, retired.kind, internal=True)
+        return definition, self.runner.parse(definition, retired.args.dump(retired.args.bind(args, kwargs)))
 
     async def schedule_from_action(
         self,

@@ -4,6 +4,7 @@ from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
 from .failure import CallError, describe, own
 from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
+from .log_lines import without_surrogates
 from .registration import (
     Kind,
     RegisteredAction,
@@ -60,4 +61,5 @@ __all__ = [
     "own",
     "query",
     "request_id_of",
+    "without_surrogates",
 ]

@@ -22,6 +22,7 @@ from ..errors import (
     ValidationError,
 )
 from ..values import Value, encode, normalize
+from .log_lines import without_surrogates
 
 _PACKAGE: Final = str(Path(__file__).parent.parent)
 
@@ -32,6 +33,10 @@ class CallError:
 
     message: str
     data: bytes | None = None
+
+    def __post_init__(self) -> None:
+        # An error text may quote what the caller sent, also what JSON text cannot hold.
+        object.__setattr__(self, "message", without_surrogates(self.message))
 
 
 def describe(error: BaseException, *, request_id: str, production: bool) -> CallError:

@@ -193,6 +193,9 @@ class Jobs:
                 state = {"kind": SUCCESS}
             else:
                 state = {"kind": FAILED, "error": self._host.failed(result.error)}
+        except StorageError as error:
+            # The row says `inProgress` for as long as nothing can be written; the next `open` fails it.
+            state = {"kind": FAILED, "error": self._host.failed(error)}
         finally:
             self._running -= 1
             self._finish(id, state)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import builtins
 import contextvars
 import logging
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, Final
 
 from ..limits import Limits
@@ -34,9 +36,19 @@ class LogLines:
             self.lines.append(f"[WARN] log truncated: a run may log {count_max} lines")
             return
         length_max = self._limits.log_line_length_max
-        self.lines.append(
-            f"[{level}] {text if len(text) <= length_max else text[:length_max] + ' (truncated)'}"
-        )
+        if len(text) > length_max:
+            text = text[:length_max] + " (truncated)"
+        self.lines.append(f"[{level}] {without_surrogates(text)}")
+
+    def extend(self, lines: Iterable[str]) -> None:
+        """Add the lines of a run that this one made."""
+        room = self._limits.log_line_count_max - len(self.lines)
+        self.lines.extend(islice(lines, max(room, 0)))
+
+
+def without_surrogates(text: str) -> str:
+    """`text` as UTF-8 can hold it: half a surrogate pair becomes a question mark."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 current: contextvars.ContextVar[LogLines | None] = contextvars.ContextVar(

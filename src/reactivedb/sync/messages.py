@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from ..errors import ProtocolError
-from ..functions import CallError
+from ..functions import CallError, without_surrogates
 from ..protocol import decode_ts, encode_ts
 from ..subscriptions import QueryChange
 from ..values import dumps
@@ -266,4 +266,4 @@ def auth_error(message: str, *, base_version: int, attempted: bool) -> bytes:
 
 
 def fatal_error(message: str) -> bytes:
-    return dumps({"type": "FatalError", "error": message})
+    return dumps({"type": "FatalError", "error": without_surrogates(message)})

@@ -22,6 +22,8 @@ from ..values import loads
 from . import messages
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
 
+_SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
+
 
 class Transport(Protocol):
     """How a session's messages reach the peer."""
@@ -129,6 +131,11 @@ class Session:
                     pass
 
     def _connect(self, message: Connect) -> None:
+        if not _SESSION_ID.fullmatch(message.session_id):
+            raise ProtocolError(
+                f"`sessionId` is a UUID or another short name, got {message.session_id[:100]!r}",
+                code="MalformedMessage",
+            )
         if self._session_id is not None:
             raise ProtocolError("`Connect` comes once, got a second one", code="AlreadyConnected")
         self._session_id = message.session_id
@@ -266,8 +273,9 @@ class Session:
         changes = self._query_set.take_changes()
         if not changes and not self._owed:
             return None
-        changes += self._untold
-        removed, self._removed, self._untold, self._owed = self._removed, [], [], False
+        untold, self._untold = self._untold, []
+        removed, self._removed = self._removed, []
+        self._owed = False
         query_set_version, identity_version = self._query_set_version, self._identity_version
 
         def publish(error: StorageError | None) -> None:
@@ -275,12 +283,13 @@ class Session:
                 return
             if error is not None:
                 self._removed = removed + self._removed
+                self._untold = untold + self._untold
                 self._query_set.forget_sent()
                 self._owe()
                 return
             end_ts = max(ts, self._version.ts, self._observed_ts)
             end = Version(query_set_version, identity_version, end_ts)
-            self._send_transition(messages.transition(self._version, end, changes, removed))
+            self._send_transition(messages.transition(self._version, end, changes + untold, removed))
             self._version = end
 
         return publish
