@@ -287,3 +287,16 @@ def test_a_view_gives_way_to_a_name_that_is_taken(path: Path) -> None:
         "_scheduled_functions",
         'odd "name',
     ]
+
+
+def test_the_format_document_shows_the_tables_as_they_are(path: Path) -> None:
+    open_sqlite(path).close()
+    with sqlite3.connect(path) as shell:
+        statements = [
+            sql for (sql,) in shell.execute("SELECT sql FROM sqlite_schema WHERE sql LIKE 'CREATE TABLE%'")
+        ]
+    shell.close()
+    document = (Path(__file__).parents[2] / "docs" / "storage_format.md").read_text()
+    assert len(statements) == 7
+    for statement in statements:
+        assert statement in document

@@ -107,8 +107,8 @@ class Storage(Protocol):
     - `ReadOnly`         the file or its folder cannot be written. As `DiskFull`.
     - `DatabaseCorrupt`  a page or a row cannot be read. As `DiskFull`, but expect it again.
     - `StorageFailed`    any other error of the operating system. As `DiskFull`.
-    - `SyncFailed`       a sync failed, so what is on the disk is not known. The storage is closed for good:
-                         call `close`, then open again, which recovers.
+    - `SyncFailed`       a sync failed (or a checkpoint, or rolling back), so what is on the disk is not
+                         known. The storage is closed for good: call `close`, then open again, which recovers.
     - `StorageClosed`    any call but `close` after `close` or after `SyncFailed`.
 
     and when opening also `DatabaseInUse`, `ForeignDatabase`, `NewerFormat`, `FolderMissing`. A method that

@@ -230,7 +230,10 @@ class SqliteStorage:
             raise self._group_failed(error, "write commits") from error
         self._flushed_ts = self._last_ts
         if self._pages_written() - self._checkpointed_pages >= self._checkpoint_pages:
-            self._move_wal(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            try:
+                self._move_wal(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            except StorageError as failure:
+                raise self._fail(failure) from failure
 
     def sync(self) -> None:
         with self._sync_lock:
@@ -281,7 +284,7 @@ class SqliteStorage:
         except StorageError as failure:
             # Without room nothing is lost: the WAL keeps all, and the next try comes as many pages later.
             if failure.code not in ("DiskFull", "DatabaseBusy"):
-                raise self._fail(failure) from failure.__cause__
+                raise
 
     def _pages_written(self) -> int:
         return self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
@@ -408,10 +411,10 @@ class SqliteStorage:
     def _translated(self, error: apsw.Error, doing: str) -> StorageError | AssertionError:
         return from_sqlite_error(error, self.path, doing, system_errno=self._connection.system_errno)
 
-    def _fail(self, failure: StorageError | AssertionError) -> StorageError | AssertionError:
-        """Nothing is certain any more: all but `close` is refused from now on."""
+    def _fail(self, failure: StorageError | AssertionError) -> StorageError:
+        """What is on the disk is not known any more: all but `close` is refused from now on."""
         self._closed_because = f"an earlier step failed: {failure}"
-        return failure
+        return StorageError(str(failure), code="SyncFailed", path=str(self.path))
 
 
 def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
