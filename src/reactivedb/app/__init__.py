@@ -1,9 +1,11 @@
 """An application as declared, and as a running database."""
 
+from .calls import CallResult, RunLog, args_of
 from .database import AsyncDatabase, Database
 from .declaration import App
+from .delivery import Subscriber
 from .live import AsyncLive, Live
-from .runtime import CallResult, RunLog, Runtime, Subscriber, args_of
+from .runtime import Runtime
 
 __all__ = [
     "App",

@@ -85,7 +85,7 @@ class Database:
             definition, self._runtime.runner.bind(definition, args, kwargs), ANONYMOUS
         )
         self._runtime.engine.make_durable()
-        self._runtime.committed_elsewhere()
+        self._runtime.delivery.committed_elsewhere()
         return result.unwrap()
 
     def action(self, function: RegisteredAction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -42,7 +42,7 @@ class _Consumer:
             self._live = self._query_set.add(_QUERY_ID, definition.path, args, IN_PROCESS)
 
     def _changed(self) -> None:
-        self._runtime.due(self)
+        self._runtime.delivery.due(self)
 
     def prepare(self, ts: int) -> Callable[[StorageError | None], None] | None:
         changes = self._query_set.take_changes()
@@ -94,7 +94,7 @@ class Live(Generic[R_co]):
         self._runtime = runtime
         self._condition = threading.Condition()
         self._consumer = _Consumer(runtime, definition, args, self._notify)
-        self._runtime.publish_now()
+        self._runtime.delivery.publish_now()
 
     def _notify(self) -> None:
         with self._condition:
@@ -103,7 +103,7 @@ class Live(Generic[R_co]):
     @property
     def value(self) -> R_co:
         """The value of now. Taking it counts: `wait_for_change` waits for another."""
-        self._runtime.publish_now()
+        self._runtime.delivery.publish_now()
         return cast("R_co", self._consumer.take())
 
     def wait_for_change(self, *, timeout_s: float | None = None) -> R_co:
@@ -112,7 +112,7 @@ class Live(Generic[R_co]):
         Raises:
             TimeoutError: nothing changed for `timeout_s`.
         """
-        self._runtime.publish_now()
+        self._runtime.delivery.publish_now()
         with self._condition:
             if not self._condition.wait_for(lambda: self._consumer.fresh, timeout_s):
                 raise TimeoutError(

@@ -1,25 +1,21 @@
 """How do calls, commits, jobs and live queries of one open database work together?
 
 The only place where the parts are put together. A runtime belongs to one event loop: the caller's own, or
-that of the daemon thread of a synchronous database. Its heart is `_tick`: commit the open group into the
-file, sync, tell those who waited, run the live queries that were touched, publish. Nothing that a commit
-changed leaves the process before that commit is durable.
+that of the daemon thread of a synchronous database. How commits reach the disk and the subscribers: see
+`delivery`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.to_thread
 
 from ..engine import Engine
-from ..errors import RequestError, StorageError, ValidationError
+from ..errors import RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
     SYSTEM_TABLES,
@@ -43,51 +39,14 @@ from ..functions import (
 )
 from ..storage import Storage
 from ..subscriptions import LiveQuery, QueryCache, QuerySet
-from ..values import Value, from_jsonable
+from .calls import CallResult, RunLog, args_of
+from .delivery import Delivery
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from ..clock import Clock
     from .declaration import App
-
-# A thread hop costs about 0.1 ms, so a sync that is not much slower is done in place.
-_INLINE_SYNC_MAX_S = 0.0005
-# How often recorded answers and finished jobs are looked through for what is too old.
-_FORGET_INTERVAL_NS = 3600 * 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class CallResult:
-    """What a caller outside is told: the value's JSON or the error, durable when this exists."""
-
-    value: bytes | None
-    error: CallError | None
-    log_lines: list[str]
-    ts: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunLog:
-    """One finished run, for the log of the server."""
-
-    kind: Kind
-    path: str
-    duration_s: float
-    error: CallError | None = None
-    log_lines: Sequence[str] = field(default_factory=tuple[str, ...])
-
-
-class Subscriber(Protocol):
-    """A client with a query set."""
-
-    def prepare(self, ts: int) -> Callable[[StorageError | None], None] | None:
-        """Take what is to be published of the state at `ts`, under the engine's lock.
-
-        What is given back is called once `ts` is durable, or with the error that undid it. None: nothing
-        is due, or the client cannot take anything now.
-        """
-        ...
 
 
 class Runtime:
@@ -102,47 +61,33 @@ class Runtime:
         self.engine = Engine(storage, clock=clock, limits=app.limits)
         self.engine.declare(app.schema.tables.values(), SYSTEM_TABLES)
         self.engine.forget_outcomes()
-        self._forgot_ns = clock.now_ns()
         self.runner = Runner(self.engine, app.registry)
         self.cache = QueryCache(
             self.engine, self.runner, describe=self._describe_query_error, on_run=self._log_live_run
         )
         self.jobs = Jobs(self.engine, self)
+        self.delivery = Delivery(self.engine, self.cache, self.jobs)
         # The server's log of runs; called on whatever thread the run was made.
         self.on_run: Callable[[RunLog], None] | None = None
-        # Called once when the storage is closed for good; a server ends itself then.
-        self.on_broken: Callable[[StorageError], None] | None = None
-        self.broken: StorageError | None = None
         # Set by whoever knows the admin key; without it, nobody is an administrator.
         self.is_admin_key: Callable[[str], bool] = _no_admin_key
-        self._inline_sync = storage.sync_cost_s <= _INLINE_SYNC_MAX_S
-        self._syncing = False
-        self._tick_scheduled = False
-        self._due: dict[Subscriber, None] = {}
-        # While set, whoever becomes due is served by the delivery that is going on.
-        self._delivering = False
         self._actions_running = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._loop_thread = 0
         self._tasks: TaskGroup | None = None
         self._stop = asyncio.Event()
         self._closed = False
         # The functions of versions before the last reload, which running actions may still refer to.
         self._retired: dict[int, FunctionDefinition] = {}
-        # Set whenever something ended that `wait_until_idle` may have waited for.
-        self._activity = asyncio.Event()
-        self._idle_awaited = 0
 
     # Life
 
     async def serve(self, started: Callable[[], None]) -> None:
         """Run jobs, actions and deliveries until `stop` or cancellation, then make all durable and close."""
-        self._loop = asyncio.get_running_loop()
-        self._loop_thread = threading.get_ident()
+        self.delivery.begin()
         try:
             self.jobs.recover()
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
+                self.delivery.run_in(tasks)
                 if self.jobs.enabled:
                     tasks.start_soon(self.jobs.run, tasks)
                 started()
@@ -151,6 +96,7 @@ class Runtime:
         finally:
             self._tasks = None
             self._closed = True
+            self.delivery.end()
             self.engine.close()
 
     def stop(self) -> None:
@@ -175,7 +121,7 @@ class Runtime:
             self.app = app
             self.runner = Runner(self.engine, app.registry)
             self.cache.reload(self.runner)
-        self.refresh_soon()
+        self.committed()
 
     # Calls from outside
 
@@ -318,7 +264,7 @@ class Runtime:
             result = await call_action(definition, ctx, named, self.limits)
         finally:
             self._actions_running -= 1
-            self._activity.set()
+            self.delivery.noticed()
         result.ts = self.engine.committer.applied_ts
         if self.on_run is not None:
             self._log(definition, time.perf_counter() - began, result)
@@ -423,168 +369,31 @@ class Runtime:
 
     async def durable(self, ts: int) -> None:
         """Wait until `ts` is durable. Raises StorageError if it never will be."""
-        committer = self.engine.committer
-        if ts <= committer.durable_ts:
-            self._notice_jobs()
-            return
-        waiting = asyncio.get_running_loop().create_future()
-
-        def settle(error: StorageError | None) -> None:
-            if not waiting.done():
-                if error is None:
-                    waiting.set_result(None)
-                else:
-                    waiting.set_exception(error)
-
-        with self.engine.lock:
-            committer.when_durable(ts, settle)
-        self.committed()
-        await waiting
+        await self.delivery.durable(ts)
 
     def committed(self) -> None:
-        """A commit was appended, or somebody wants to know: a tick is due. Called on the loop."""
-        if not self._tick_scheduled and self._loop is not None:
-            self._tick_scheduled = True
-            self._loop.call_soon(self._tick)
+        """A commit was appended: it is on its way to the disk and the subscribers. Called on the loop."""
+        self.delivery.committed()
 
-    refresh_soon = committed
-
-    def committed_elsewhere(self) -> None:
-        """Another thread has committed and made durable: the loop is woken if that concerns it."""
-        found_jobs = self.jobs.notice()
-        if self._loop is None:
-            return
-        if found_jobs:
-            self._loop.call_soon_threadsafe(self.jobs.wake)
-        if self.cache or self._idle_awaited:
-            self._loop.call_soon_threadsafe(self.committed)
-
-    def due(self, subscriber: Subscriber) -> None:
-        """The subscriber has something to publish at the next tick. Any thread may say so."""
-        self._due[subscriber] = None
-        if self._delivering or self._loop is None:
-            return
-        if threading.get_ident() == self._loop_thread:
-            self.committed()
-        else:
-            self._loop.call_soon_threadsafe(self.committed)
-
-    def publish_now(self) -> None:
-        """Make durable and publish in this thread; for synchronous callers, which want the state of now."""
-        with self.engine.lock:
-            self.engine.make_durable()
-            self._deliver()
-
-    def _tick(self) -> None:
-        self._tick_scheduled = False
-        if self._closed:
-            return
-        self._notice_jobs()
-        engine = self.engine
-        if engine.committer.applied_ts > engine.committer.durable_ts and not self._syncing:
-            try:
-                self._forget_sometimes()
-                flushed_ts = engine.flush()
-                if self._inline_sync:
-                    engine.sync(flushed_ts)
-                else:
-                    self._syncing = True
-                    self.tasks.start_soon(self._sync_in_thread, flushed_ts)
-            except StorageError as error:
-                self._storage_failed(error)
-        self._deliver()
-        self._activity.set()
-
-    async def _sync_in_thread(self, flushed_ts: int) -> None:
-        try:
-            await anyio.to_thread.run_sync(self.engine.storage.sync)
-            error = None
-        except StorageError as failure:
-            error = failure
-        finally:
-            self._syncing = False
-        # Callbacks belong to the loop, so the thread does nothing but wait for the disk.
-        if error is None:
-            self.engine.synced(flushed_ts)
-        else:
-            self.engine.abandon(error)
-            self._storage_failed(error)
-        self.committed()
-
-    def _storage_failed(self, error: StorageError) -> None:
-        """A failed group has been undone; a failed sync has closed the storage for good."""
-        if error.code == "SyncFailed" and self.broken is None:
-            self.broken = error
-            if self.on_broken is not None:
-                self.on_broken(error)
-
-    def _deliver(self) -> None:
-        """Run what is stale and publish it once it is durable."""
-        with self.engine.lock:
-            self._delivering = True
-            try:
-                self.cache.refresh()
-            finally:
-                self._delivering = False
-            if not self._due:
-                return
-            ts = self.engine.committer.applied_ts
-            due, self._due = self._due, {}
-            publish = [step for subscriber in due if (step := subscriber.prepare(ts)) is not None]
-
-            def durable(error: StorageError | None) -> None:
-                for step in publish:
-                    step(error)
-
-            if publish:
-                self.engine.committer.when_durable(ts, durable)
-                if ts > self.engine.committer.durable_ts:
-                    self.committed()
-
-    def _forget_sometimes(self) -> None:
-        """Drop what is no longer kept; beside commits only, so that an idle database does no work."""
-        now_ns = self.engine.clock.now_ns()
-        if now_ns - self._forgot_ns > _FORGET_INTERVAL_NS:
-            self._forgot_ns = now_ns
-            self.engine.forget_outcomes()
-            self.jobs.sweep()
-
-    def _notice_jobs(self) -> None:
-        if self.jobs.notice():
-            self.jobs.wake()
-
-    @property
     def is_idle(self) -> bool:
         """No job is due, no action runs, and every live result is published."""
-        return (
-            self.jobs.is_idle
-            and not self._actions_running
-            and not self._tick_scheduled
-            and not self._due
-            and not self.engine.committer.is_waiting
-        )
+        return self.jobs.is_idle and not self._actions_running and self.delivery.is_idle
 
     async def wait_until_idle(self) -> None:
         """Return once nothing is in flight."""
-        self._idle_awaited += 1
-        try:
-            self.committed()
-            while not self.is_idle:
-                self._activity.clear()
-                await self._activity.wait()
-        finally:
-            self._idle_awaited -= 1
+        await self.delivery.wait_until(self.is_idle)
 
     @property
     def tasks(self) -> TaskGroup:
+        """Raises: StorageError `DatabaseClosed`."""
         if self._tasks is None:
             raise StorageError("the database is closed - open it again", code="DatabaseClosed")
         return self._tasks
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        assert self._loop is not None
-        return self._loop
+        """Raises: StorageError `DatabaseClosed`."""
+        return self.delivery.loop
 
     @property
     def latest_ts(self) -> int:
@@ -614,19 +423,3 @@ class Runtime:
 
 def _no_admin_key(text: str) -> bool:
     return False
-
-
-def args_of(args: object) -> Value:
-    """Arguments as the wire has them: an object, or a list of just one.
-
-    Raises:
-        ValidationError: `ArgumentValidationError`, or as `from_jsonable` has it.
-    """
-    items = cast("list[object]", args) if isinstance(args, list) else [args]
-    if len(items) != 1 or not isinstance(items[0], dict):
-        got = f"a list of {len(items)}" if len(items) != 1 else f"`{type(items[0]).__name__}`"
-        raise ValidationError(
-            f"arguments are one object, got {got} - pass `{{...}}` or `[{{...}}]`",
-            code="ArgumentValidationError",
-        )
-    return from_jsonable(items[0])

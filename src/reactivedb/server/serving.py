@@ -124,10 +124,10 @@ async def serve_on(
         if on_ready is not None:
             server.on_ready = lambda: on_ready(live.addresses)
         runtime = live.database.runtime
-        runtime.on_broken = lambda error: server.stop()
+        runtime.delivery.on_broken = lambda error: server.stop()
         await server.serve([listeners.main, listeners.site])
-        if runtime.broken is not None:
-            raise runtime.broken
+        if runtime.delivery.broken is not None:
+            raise runtime.delivery.broken
 
 
 class _ByPort:

@@ -105,7 +105,7 @@ class Session:
     def writable_again(self) -> None:
         """The peer takes messages again: it gets the newest state."""
         if not self._ended:
-            self._runtime.due(self)
+            self._runtime.delivery.due(self)
 
     def closed(self) -> None:
         """The connection is gone; mutations that were received are finished all the same."""
@@ -260,11 +260,11 @@ class Session:
     # Transitions
 
     def _due(self) -> None:
-        self._runtime.due(self)
+        self._runtime.delivery.due(self)
 
     def _owe(self) -> None:
         self._owed = True
-        self._runtime.due(self)
+        self._runtime.delivery.due(self)
 
     def prepare(self, ts: int) -> Callable[[StorageError | None], None] | None:
         """Take what the client does not know of the state at `ts` (see `app.Subscriber`)."""

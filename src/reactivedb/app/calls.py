@@ -1,0 +1,48 @@
+"""What goes into a call from outside, and what comes out of it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from ..errors import ValidationError
+from ..functions import CallError, Kind
+from ..values import Value, from_jsonable
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What a caller outside is told: the value's JSON or the error, durable when this exists."""
+
+    value: bytes | None
+    error: CallError | None
+    log_lines: list[str]
+    ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunLog:
+    """One finished run, for the log of the server."""
+
+    kind: Kind
+    path: str
+    duration_s: float
+    error: CallError | None = None
+    log_lines: Sequence[str] = field(default_factory=tuple[str, ...])
+
+
+def args_of(args: object) -> Value:
+    """Arguments as the wire has them: an object, or a list of just one.
+
+    Raises:
+        ValidationError: `ArgumentValidationError`, or as `from_jsonable` has it.
+    """
+    items = cast("list[object]", args) if isinstance(args, list) else [args]
+    if len(items) != 1 or not isinstance(items[0], dict):
+        got = f"a list of {len(items)}" if len(items) != 1 else f"`{type(items[0]).__name__}`"
+        raise ValidationError(
+            f"arguments are one object, got {got} - pass `{{...}}` or `[{{...}}]`",
+            code="ArgumentValidationError",
+        )
+    return from_jsonable(items[0])
