@@ -56,7 +56,10 @@ class IndexState:
             end += len(part)
             ends.append(end)
         if self._with_creation_time:
-            return IndexKey(b"".join((*parts, encode_key((document.creation_time,)), tail)), tuple(ends))
+            # A range may name the creation time as its last equal value, so that ends a prefix too.
+            created = encode_key((document.creation_time,))
+            ends.append(end + len(created))
+            return IndexKey(b"".join((*parts, created, tail)), tuple(ends))
         return IndexKey(b"".join((*parts, tail)), tuple(ends))
 
     def prefix(self, equal: tuple[Value | Unset, ...]) -> bytes:

@@ -144,7 +144,7 @@ class Transaction:
             total = sum(1 for _ in self._stored_keys(scan))
         else:
             total = self._storage.count(scan.index.number, low, high)
-            total -= sum(low <= key < high for key in self._hidden.get(scan.index.number, ()))
+        total -= sum(low <= key < high for key in self._hidden.get(scan.index.number, ()))
         added = self._added.get(scan.index.number)
         if added is not None:
             total += sum(1 for _ in added.irange(low, high, inclusive=(True, False)))

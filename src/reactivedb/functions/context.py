@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from .identity import Identity, UserIdentity
-from .registration import RegisteredAction, RegisteredFunction, RegisteredMutation, RegisteredQuery
+from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation, RegisteredQuery
 from .scheduler import epoch_ms_of, seconds_of
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class QueryCtx:
 
     def run_query(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run another query inside this transaction."""
-        return self._run.nested(function, args, kwargs)
+        return self._run.nested(function, Kind.QUERY, *args, **kwargs)
 
 
 class MutationCtx(QueryCtx):
@@ -83,7 +83,7 @@ class MutationCtx(QueryCtx):
 
     def run_mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run another mutation as a sub-transaction: if it raises, its writes alone are undone."""
-        return self._run.nested(function, args, kwargs)
+        return self._run.nested(function, Kind.MUTATION, *args, **kwargs)
 
 
 class ActionHost(Protocol):

@@ -111,9 +111,11 @@ class Jobs:
         while True:
             now_ns = self._engine.clock.now_ns()
             while (id := self._pop_due(now_ns)) is not None:
-                if isinstance(await self._start(id, tasks), StorageError):
+                if isinstance(self._start(id, tasks), StorageError):
                     # The row is still pending. A full disk may get room again; a closed file ends all this.
                     await self._engine.clock.sleep_until_ns(now_ns + _STORAGE_RETRY_NS)
+                # Give the loop a turn, so that a burst of jobs cannot starve the sockets.
+                await anyio.lowlevel.checkpoint()
             # What was due has been dealt with, even if it committed nothing.
             self._host.committed()
             await self._wait()
@@ -144,7 +146,7 @@ class Jobs:
             await self._wake.wait()
             waiting.cancel_scope.cancel()
 
-    async def _start(self, id: str, tasks: TaskGroup) -> BaseException | None:
+    def _start(self, id: str, tasks: TaskGroup) -> BaseException | None:
         with self._engine.lock:
             row = self._row(id)
             if row is None or state_kind(row.fields) != PENDING:
@@ -160,8 +162,6 @@ class Jobs:
             return marked.error
         self._running += 1
         tasks.start_soon(self._run_action, id, definition, named, marked.ts)
-        # Give the loop a turn, so that a burst of jobs cannot starve the sockets.
-        await anyio.lowlevel.checkpoint()
         return None
 
     def _run_mutation(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import pydantic
 
@@ -31,6 +31,8 @@ from .scheduler import Scheduler
 if TYPE_CHECKING:
     from ..limits import Limits
     from .context import ActionCtx
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,10 @@ class Run:
         self.scheduler = Scheduler(self)
 
     def nested(
-        self, function: RegisteredFunction[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, function: RegisteredFunction[P, Any], kind: Kind, /, *args: P.args, **kwargs: P.kwargs
     ) -> Any:
-        """Call another function inside this transaction."""
-        definition = self.runner.registry.of(function)
+        """Call another function of that kind inside this transaction."""
+        definition = self.runner.registry.of(function, kind)
         named = self.runner.bind(definition, args, kwargs)
         mark = self.transaction.mark()
         try:

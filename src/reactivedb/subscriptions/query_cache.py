@@ -180,6 +180,8 @@ class QueryCache:
     def _drop(self, live: LiveQuery) -> None:
         if live in self._idle:
             self._idle_size_bytes -= self._idle.pop(live)
+        # One commit may touch it in several ways; what was dropped is not marked once more.
+        live.stale = True
         self._tracker.forget(live.watches)
         live.watches = []
         self._stale.pop(live, None)
@@ -229,11 +231,10 @@ class QueryCache:
         result = self._result_of(run)
         assert run.read_set is not None
         live.watches = self._tracker.watch(live, run.read_set, live.watches)
-        if result.same_as(live.result):
-            return
-        live.result = result
-        for holder in list(live.holders):
-            holder.changed(live)
+        if not result.same_as(live.result):
+            live.result = result
+            for holder in list(live.holders):
+                holder.changed(live)
         if not live.holders:
             self._drop(live)
 

@@ -58,21 +58,23 @@ class Tracker(Generic[S]):
 
     def watch(self, subscriber: S, read_set: ReadSet, previous: Iterable[Watch[S]]) -> list[Watch[S]]:
         """Register what a subscriber's newest run read, in place of what its run before had read."""
-        kept: dict[tuple[int, bytes, bytes, bool], Watch[S]] = {
-            _place(watch.read): watch for watch in previous
-        }
+        # A run may read the same range twice, with other predicates: each has a watch of its own.
+        kept: dict[tuple[int, bytes, bytes, bool], list[Watch[S]]] = {}
+        for watch in previous:
+            kept.setdefault(_place(watch.read), []).append(watch)
         watches: list[Watch[S]] = []
         for read in read_set.ranges:
             if read.low >= read.high:
                 continue
-            watch = kept.pop(_place(read), None)
-            if watch is None:
+            if same := kept.get(_place(read)):
+                watch = same.pop()
+                watch.read = read
+            else:
                 watch = Watch(subscriber, read)
                 self._register(watch)
-            else:
-                watch.read = read
             watches.append(watch)
-        self.forget(kept.values())
+        for gone in kept.values():
+            self.forget(gone)
         return watches
 
     def forget(self, watches: Iterable[Watch[S]]) -> None:
