@@ -2,6 +2,6 @@
 
 import reactivedb as rdb
 
-from . import messages, streaming, tasks, users
+from . import messages, streaming, tables, tasks, users
 
-app = rdb.App(users, tasks, messages, streaming, static="web")
+app = rdb.App(tables, users, tasks, messages, streaming, static="web")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(EXAMPLES))
 os.environ.pop("OPENAI_BASE_URL", None)
 os.environ["CHAT_MODEL_PACE_MS"] = "5"
 
-from chat_streaming import messages, streaming, tasks, users  # noqa: E402 after the path that leads there
+from chat_streaming.app import app as chat_app  # noqa: E402 after the path that leads there
 
 from . import probe  # noqa: E402 for the same reason
 
@@ -26,7 +26,7 @@ from . import probe  # noqa: E402 for the same reason
 @pytest.fixture(scope="session")
 def app() -> rdb.App:
     """The chat with a window into its tables."""
-    return rdb.App(users, tasks, messages, streaming, probe, root="chat_streaming")
+    return rdb.App(*chat_app.modules, probe, root=chat_app.root)
 
 
 @pytest.fixture
