@@ -13,6 +13,7 @@ from ..engine import Catalog, IndexScan, RangeRead, StoredDocument, Transaction,
 from ..errors import SchemaError, ValidationError
 from ..schema import Document, Id, IndexRange, Table, source_bounds
 from ..values import Value, decode_id
+from .predicate import repeatable, still_as
 
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
@@ -37,11 +38,16 @@ class OrderedQuery(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         self._once()
         read = self._transaction.begin_scan(self._scan)
-        read.predicates = self._predicates
+        read.predicates = repeatable(self._predicates)
         for document in self._transaction.documents(self._scan, read):
             value: T = document.object()
-            if not self._predicates or self._keep(read, value):
+            if not self._predicates:
                 yield value
+            elif self._keep(read, value):
+                yield value
+                # The body of a loop over the query may give a captured variable another value.
+                if read.predicates and not still_as(self._predicates, read.predicates):
+                    read.unfilter()
 
     def _keep(self, read: RangeRead, value: T) -> bool:
         # A predicate that reads the database or draws a number cannot be asked outside of this run.
