@@ -18,7 +18,14 @@ let closeTask = () => {};
 
 // The list of tasks
 
-db.subscribe("tasks:list", {}, (tasks) => { newestTasks = tasks; drawTasks(); }, report);
+let closeList = () => {};
+$("archived").addEventListener("change", openList);
+
+function openList() {
+  closeList();
+  const archived = $("archived").checked;
+  closeList = db.subscribe("tasks:list", { archived }, (tasks) => { newestTasks = tasks; drawTasks(); }, report);
+}
 db.subscribe("users:list", {}, (users) => { userNames = new Map(users.map((u) => [u._id, u.name])); drawTasks(); });
 
 function drawTasks() {
@@ -54,7 +61,8 @@ function openTask() {
   drawMessages([]);
   drawTasks();
   showDrawer(false);
-  $("prompt").focus();
+  // Where focus brings up a keyboard over half of the page, it is left to the reader.
+  if (matchMedia("(pointer: fine)").matches) $("prompt").focus();
   closeTask = () => {};
   if (!taskId) return;
   const stops = [
@@ -247,4 +255,5 @@ function report(error) {
 }
 $("notice").addEventListener("click", () => { $("notice").hidden = true; });
 
+openList();
 openTask();
