@@ -75,7 +75,7 @@ class Database:
         result = self._runtime.runner.query(
             definition, self._runtime.runner.bind(definition, args, kwargs), ANONYMOUS
         )
-        self._runtime.engine.make_durable()
+        self._runtime.engine.make_durable(result.ts)
         return result.unwrap()
 
     def mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -84,7 +84,7 @@ class Database:
         result = self._runtime.runner.mutation(
             definition, self._runtime.runner.bind(definition, args, kwargs), ANONYMOUS
         )
-        self._runtime.engine.make_durable()
+        self._runtime.engine.make_durable(result.ts)
         self._runtime.delivery.committed_elsewhere()
         return result.unwrap()
 

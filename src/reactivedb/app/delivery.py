@@ -139,6 +139,10 @@ class Delivery:
         self._tick_scheduled = False
         if self._loop is None:
             return
+        if self.broken is not None:
+            # Nothing can be published any more, and whoever waited has been told.
+            self._activity.set()
+            return
         self._notice_jobs()
         committer = self._engine.committer
         if committer.applied_ts > committer.durable_ts and not self._syncing:

@@ -174,7 +174,7 @@ class Runtime:
             definition = self.runner.registry.find(path, Kind.MUTATION, internal=identity.is_admin)
             named = self.runner.parse(definition, args_of(args))
             result = self._timed(definition, lambda: self._mutation(definition, named, identity, key))
-        except RequestError as error:
+        except (RequestError, StorageError) as error:
             result = RunResult(self.engine.committer.applied_ts, error=error)
 
         def durable(error: StorageError | None) -> None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # The commits kept for validating transactions that began before them.
 _HISTORY_MAX = 1024
 
+# Groups that were undone are remembered for those who commit in one thread and ask in the next moment.
+_UNDONE_MAX = 64
+
 DurableCallback: TypeAlias = "Callable[[StorageError | None], None]"
 
 
@@ -82,6 +85,10 @@ class Committer:
         self._history_from_ts = last_ts
         self._readers: list[LogReader] = []
         self._waiters: deque[tuple[int, DurableCallback]] = deque()
+        # Timestamps above the first and up to the second number were undone, for that reason.
+        self._undone: deque[tuple[int, int, StorageError]] = deque(maxlen=_UNDONE_MAX)
+        # Set once the storage is closed for good: nothing becomes durable any more.
+        self._abandoned: StorageError | None = None
 
     def reader(self) -> LogReader:
         reader = LogReader()
@@ -136,10 +143,18 @@ class Committer:
 
     def when_durable(self, ts: int, callback: DurableCallback) -> None:
         """Call back with None once `ts` is durable, or with the error that undid it. May call at once."""
-        if ts <= self.durable_ts:
-            callback(None)
+        error = self.failure_of(ts)
+        if error is not None or ts <= self.durable_ts:
+            callback(error)
         else:
             self._waiters.append((ts, callback))
+
+    def failure_of(self, ts: int) -> StorageError | None:
+        """Why what was read or written at `ts` will never be durable; None if it is, or still may be."""
+        for low, high, error in self._undone:
+            if low < ts <= high:
+                return error
+        return self._abandoned if ts > self.durable_ts else None
 
     @property
     def is_waiting(self) -> bool:
@@ -161,9 +176,10 @@ class Committer:
             self._waiters = deque(pair for pair in self._waiters if pair[0] > self.durable_ts)
         return due
 
-    def undo_open_group(self) -> list[DurableCallback]:
+    def undo_open_group(self, error: StorageError) -> list[DurableCallback]:
         """Forget every commit after the last flush; gives the callbacks of those who waited for one."""
         self._storage.rollback()
+        self._undone.append((self.flushed_ts, self._assigned_ts, error))
         self.applied_ts = self.flushed_ts
         while self._history and self._history[-1].ts > self.flushed_ts:
             self._history.pop()
@@ -173,8 +189,9 @@ class Committer:
         self._waiters = deque(pair for pair in self._waiters if pair[0] <= self.flushed_ts)
         return lost
 
-    def abandon(self) -> list[DurableCallback]:
+    def abandon(self, error: StorageError) -> list[DurableCallback]:
         """The storage is closed for good: everybody who still waits is to be told."""
+        self._abandoned = error
         lost = [callback for _, callback in self._waiters]
         self._waiters.clear()
         return lost

@@ -61,7 +61,7 @@ class Engine:
             StorageError: as the storage has it.
         """
         with self.lock:
-            self.committer.flush()
+            self.flush()
             previous = self.catalog
             try:
                 catalog, to_build = open_catalog(self.storage, tables, system)
@@ -96,7 +96,8 @@ class Engine:
         Raises:
             ValidationError: with the path of the id.
         """
-        known = self.cache.get(id)
+        with self.lock:
+            known = self.cache.get(id)
         table = known.table if known is not None else self.catalog.by_number(decode_id(id)[0])
         if table is None or table.name != table_name:
             owner = f"table `{table.name}`" if table is not None else "no table of this application"
@@ -178,7 +179,7 @@ class Engine:
     def undo_open_group(self, error: StorageError) -> None:
         """State and caches return to what is in the file; everybody who waited for more is told."""
         with self.lock:
-            lost = self.committer.undo_open_group()
+            lost = self.committer.undo_open_group(error)
             self.cache.clear()
         _call(lost, error)
 
@@ -221,13 +222,21 @@ class Engine:
     def abandon(self, error: StorageError) -> None:
         """The storage is closed for good: tell everybody who still waits."""
         with self.lock:
-            lost = self.committer.abandon()
+            lost = self.committer.abandon(error)
         _call(lost, error)
 
-    def make_durable(self) -> None:
-        """Flush and sync in this thread, unless all is durable already."""
+    def make_durable(self, ts: int = 0) -> None:
+        """Flush and sync in this thread, unless all is durable already.
+
+        Raises:
+            StorageError: it failed; or what was read or written at `ts` was undone with its group, perhaps
+                by another thread that came first.
+        """
         if self.committer.applied_ts > self.committer.durable_ts:
             self.sync(self.flush())
+        error = self.committer.failure_of(ts)
+        if error is not None:
+            raise error
 
     def reader(self) -> LogReader:
         with self.lock:

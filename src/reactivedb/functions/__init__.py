@@ -1,10 +1,11 @@
 """Queries, mutations and actions: how they are declared, found, run and scheduled."""
 
 from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
-from .failure import CallError, describe, own
+from .failure import CallError, describe
 from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
 from .log_lines import without_surrogates
+from .ownership import own
 from .registration import (
     Kind,
     RegisteredAction,

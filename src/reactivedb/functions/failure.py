@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import pydantic
 
@@ -85,15 +85,4 @@ def from_pydantic(error: pydantic.ValidationError) -> ValidationError:
     )
 
 
-def own(value: object) -> object:
-    """A value whose containers belong to the caller alone; frozen documents are shared."""
-    if isinstance(value, list):
-        return [own(item) for item in cast("list[object]", value)]
-    if isinstance(value, dict):
-        return {key: own(item) for key, item in cast("dict[object, object]", value).items()}
-    if isinstance(value, pydantic.BaseModel):
-        return value if value.model_config.get("frozen") else value.model_copy(deep=True)
-    return value
-
-
-__all__ = ["CallError", "Value", "describe", "from_pydantic", "own"]
+__all__ = ["CallError", "Value", "describe", "from_pydantic"]

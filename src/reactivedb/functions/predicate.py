@@ -13,11 +13,9 @@ import dis
 from collections.abc import Callable
 from functools import lru_cache
 from types import CellType, CodeType, FunctionType
-from typing import Any, Final
+from typing import Any
 
-from ..schema import Document
-
-_IMMUTABLE: Final = (str, bytes, int, float, bool, type(None), type)
+from .ownership import cannot_change
 
 
 def repeatable(predicates: tuple[Callable[[Any], bool], ...]) -> tuple[Callable[[Any], bool], ...] | None:
@@ -48,7 +46,7 @@ def _frozen(predicate: Callable[[Any], bool]) -> Callable[[Any], bool] | None:
     if type(predicate) is not FunctionType or _writes_outside(predicate.__code__):
         return None
     defaults = (*(predicate.__defaults__ or ()), *(predicate.__kwdefaults__ or {}).values())
-    if not all(map(_cannot_change, defaults)):
+    if not all(map(cannot_change, defaults)):
         return None
     if not predicate.__closure__:
         return predicate
@@ -58,7 +56,7 @@ def _frozen(predicate: Callable[[Any], bool]) -> Callable[[Any], bool] | None:
             value = cell.cell_contents
         except ValueError:  # not bound yet
             return None
-        if not _cannot_change(value):
+        if not cannot_change(value):
             return None
         values.append(value)
     copy = FunctionType(
@@ -70,15 +68,6 @@ def _frozen(predicate: Callable[[Any], bool]) -> Callable[[Any], bool] | None:
     )
     copy.__kwdefaults__ = predicate.__kwdefaults__
     return copy
-
-
-def _cannot_change(value: Any) -> bool:
-    if isinstance(value, tuple | frozenset):
-        return all(map(_cannot_change, value))  # pyright: ignore[reportUnknownArgumentType]
-    if isinstance(value, Document):
-        # Frozen is shallow: what stands in its fields counts as well.
-        return all(map(_cannot_change, value.__dict__.values()))
-    return isinstance(value, _IMMUTABLE)
 
 
 @lru_cache(maxsize=4096)
