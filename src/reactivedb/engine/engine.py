@@ -187,7 +187,7 @@ class Engine:
         """Drop the recorded answers to clients' mutations that are older than they are kept."""
         with self.lock:
             horizon_ns = self.clock.now_ns() - int(self.limits.outcome_retention_s * 1e9)
-            self.storage.forget_outcomes(max(horizon_ns, 0))
+            self.storage.forget_outcomes(min(max(horizon_ns, 0), self.committer.applied_ts))
 
     # Durability
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import pydantic
 
 from ..engine import Engine, ReadSet, Transaction, begin_at
-from ..errors import ConflictError, LimitExceededError, ReactiveDBError, ValidationError
+from ..errors import ConflictError, LimitExceededError, ReactiveDBError, StorageError, ValidationError
 from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, with_code
 from ..storage import Outcome
 from ..values import Value, decode, encode
@@ -173,7 +173,7 @@ class Runner:
             try:
                 result.value, result.tree = run.call(definition, named)
             except Exception as error:
-                result.error = error
+                result.error = self._failed(error)
             finally:
                 log_lines.current.reset(token)
                 transaction.finished = True
@@ -204,6 +204,12 @@ class Runner:
 
             return self.transact(body, identity, key=key)
 
+    def _failed(self, error: Exception) -> Exception:
+        """A storage that fails, be it in reading, has forgotten its open group: so does the engine."""
+        if isinstance(error, StorageError):
+            self.engine.undo_open_group(error)
+        return error
+
     def transact(
         self, body: Callable[[Run], tuple[Any, Any]], identity: Identity, *, key: RequestKey | None = None
     ) -> RunResult:
@@ -227,7 +233,7 @@ class Runner:
         try:
             result.value, result.tree = body(run)
         except Exception as error:
-            result.error = error
+            result.error = self._failed(error)
             return result
         finally:
             log_lines.current.reset(token)
