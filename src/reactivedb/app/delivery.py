@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import anyio.to_thread
 
@@ -18,9 +18,7 @@ from ..engine import Engine
 from ..errors import StorageError
 from ..functions import Jobs
 from ..subscriptions import QueryCache
-
-if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
+from .tasks import Tasks
 
 # A thread hop costs about 0.1 ms, so a sync that is not much slower is done in place.
 _INLINE_SYNC_MAX_S = 0.0005
@@ -43,10 +41,11 @@ class Subscriber(Protocol):
 class Delivery:
     """Commits on their way to the disk and to the subscribers of one open database."""
 
-    def __init__(self, engine: Engine, cache: QueryCache, jobs: Jobs) -> None:
+    def __init__(self, engine: Engine, cache: QueryCache, jobs: Jobs, tasks: Tasks) -> None:
         self._engine = engine
         self._cache = cache
         self._jobs = jobs
+        self._tasks = tasks
         # Called once when the storage is closed for good; a server ends itself then.
         self.on_broken: Callable[[StorageError], None] | None = None
         self.broken: StorageError | None = None
@@ -59,7 +58,6 @@ class Delivery:
         self._forgot_ns = engine.clock.now_ns()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
-        self._tasks: TaskGroup | None = None
         # Set whenever something ended that `wait_until` may have waited for.
         self._activity = asyncio.Event()
         self._awaited = 0
@@ -69,12 +67,8 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
 
-    def run_in(self, tasks: TaskGroup) -> None:
-        """Slow syncs wait in this task group."""
-        self._tasks = tasks
-
     def end(self) -> None:
-        self._tasks = self._loop = None
+        self._loop = None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -149,11 +143,11 @@ class Delivery:
             try:
                 self._forget_sometimes()
                 flushed_ts = self._engine.flush()
-                if self._inline_sync or self._tasks is None:
+                if self._inline_sync:
                     self._engine.sync(flushed_ts)
                 else:
                     self._syncing = True
-                    self._tasks.start_soon(self._sync_in_thread, flushed_ts)
+                    self._tasks.start(self._sync_in_thread, flushed_ts)
             except StorageError as error:
                 self._storage_failed(error)
         self._deliver()

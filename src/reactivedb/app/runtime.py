@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -41,10 +41,9 @@ from ..storage import Storage
 from ..subscriptions import LiveQuery, QueryCache, QuerySet
 from .calls import CallResult, RunLog, args_of
 from .delivery import Delivery
+from .tasks import Tasks
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
     from ..clock import Clock
     from .declaration import App
 
@@ -65,15 +64,14 @@ class Runtime:
         self.cache = QueryCache(
             self.engine, self.runner, describe=self._describe_query_error, on_run=self._log_live_run
         )
+        self.tasks = Tasks()
         self.jobs = Jobs(self.engine, self)
-        self.delivery = Delivery(self.engine, self.cache, self.jobs)
+        self.delivery = Delivery(self.engine, self.cache, self.jobs, self.tasks)
         # The server's log of runs; called on whatever thread the run was made.
         self.on_run: Callable[[RunLog], None] | None = None
         # Set by whoever knows the admin key; without it, nobody is an administrator.
         self.is_admin_key: Callable[[str], bool] = _no_admin_key
         self._actions_running = 0
-        self._tasks: TaskGroup | None = None
-        self._stop = asyncio.Event()
         self._closed = False
         # The functions of versions before the last reload, which running actions may still refer to.
         self._retired: dict[int, FunctionDefinition] = {}
@@ -85,23 +83,17 @@ class Runtime:
         self.delivery.begin()
         try:
             self.jobs.recover()
-            async with anyio.create_task_group() as tasks:
-                self._tasks = tasks
-                self.delivery.run_in(tasks)
-                if self.jobs.enabled:
-                    tasks.start_soon(self.jobs.run, tasks)
-                started()
-                await self._stop.wait()
-                tasks.cancel_scope.cancel()
+            if self.jobs.enabled:
+                self.tasks.start(self.jobs.run)
+            await self.tasks.run(started)
         finally:
-            self._tasks = None
             self._closed = True
             self.delivery.end()
             self.engine.close()
 
     def stop(self) -> None:
         """End `serve`: running actions are cancelled, their jobs fail. Called on the loop."""
-        self._stop.set()
+        self.tasks.stop()
 
     @property
     def is_open(self) -> bool:
@@ -212,7 +204,7 @@ class Runtime:
                 result.error = error
             done(self.answer(result, identity, request_id))
 
-        self.tasks.start_soon(run)
+        self.tasks.start(run)
 
     def answer(self, result: RunResult, identity: Identity, request_id: str) -> CallResult:
         """What the caller may know of a result."""
@@ -293,7 +285,7 @@ class Runtime:
                         )
                     )
 
-        self.tasks.start_soon(run)
+        self.tasks.start(run)
         try:
             return await done
         finally:
@@ -383,12 +375,9 @@ class Runtime:
         """Return once nothing is in flight."""
         await self.delivery.wait_until(self.is_idle)
 
-    @property
-    def tasks(self) -> TaskGroup:
-        """Raises: StorageError `DatabaseClosed`."""
-        if self._tasks is None:
-            raise StorageError("the database is closed - open it again", code="DatabaseClosed")
-        return self._tasks
+    def start(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+        """Start a task of the database's own. Raises: StorageError `DatabaseClosed`."""
+        self.tasks.start(function, *args)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

@@ -9,7 +9,7 @@ before it starts and is never started again: found running at `open`, it failed 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
@@ -25,8 +25,6 @@ from .scheduler import CANCELED, FAILED, IN_PROGRESS, PENDING, SUCCESS, finished
 from .system import JOBS
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskGroup
-
     from ..engine import Engine
     from .runner import Runner
 
@@ -41,6 +39,8 @@ class JobHost(Protocol):
 
     @property
     def runner(self) -> Runner: ...
+
+    def start(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None: ...
 
     async def durable(self, ts: int) -> None: ...
 
@@ -106,12 +106,12 @@ class Jobs:
         self.notice()
         return not self._running and (not self.enabled or self._next_due_ns() > self._engine.clock.now_ns())
 
-    async def run(self, tasks: TaskGroup) -> None:
+    async def run(self) -> None:
         """Run jobs as they fall due, until cancelled."""
         while True:
             now_ns = self._engine.clock.now_ns()
             while (id := self._pop_due(now_ns)) is not None:
-                if isinstance(self._start(id, tasks), StorageError):
+                if isinstance(self._start(id), StorageError):
                     # The row is still pending. A full disk may get room again; a closed file ends all this.
                     await self._engine.clock.sleep_until_ns(now_ns + _STORAGE_RETRY_NS)
                 # Give the loop a turn, so that a burst of jobs cannot starve the sockets.
@@ -146,7 +146,7 @@ class Jobs:
             await self._wake.wait()
             waiting.cancel_scope.cancel()
 
-    def _start(self, id: str, tasks: TaskGroup) -> BaseException | None:
+    def _start(self, id: str) -> BaseException | None:
         with self._engine.lock:
             row = self._row(id)
             if row is None or state_kind(row.fields) != PENDING:
@@ -161,7 +161,7 @@ class Jobs:
         if marked.error is not None:
             return marked.error
         self._running += 1
-        tasks.start_soon(self._run_action, id, definition, named, marked.ts)
+        self._host.start(self._run_action, id, definition, named, marked.ts)
         return None
 
     def _run_mutation(
