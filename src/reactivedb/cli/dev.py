@@ -56,16 +56,22 @@ def dev(settings: Settings, *, open_browser: bool) -> None:
     listeners = Listeners.bind(settings.host, settings.port, settings.site_port)
     live = ReactiveASGI(app, data.database, admin_key=AdminKey.of(key), production=False)
 
+    stopping = threading.Event()
+
     def on_ready(addresses: Addresses, tasks: TaskGroup) -> None:
         live.database.runtime.on_run = report.run
         announce(addresses, data)
-        tasks.start_soon(watch, folder, live, report)
+        tasks.start_soon(watch, folder, live, report, stopping)
         if open_browser and addresses.cloud_url is not None:
             _open_browser(addresses.cloud_url)
 
     async def serve_and_watch() -> None:
         async with anyio.create_task_group() as tasks:
-            await serve_on(listeners, live, on_ready=lambda addresses: on_ready(addresses, tasks))
+            try:
+                await serve_on(listeners, live, on_ready=lambda addresses: on_ready(addresses, tasks))
+            finally:
+                # The watching thread looks for this; it does not see a cancellation for seconds.
+                stopping.set()
             tasks.cancel_scope.cancel()
 
     try:
@@ -80,14 +86,15 @@ def announce(addresses: Addresses, data: DataDir) -> None:
     result(f"reactivedb: serving {addresses.cloud_url} site {addresses.site_url} data {data.path}")
 
 
-async def watch(folder: AppFolder, live: ReactiveASGI, report: Report) -> None:
-    """Reload on each change, until cancelled."""
+async def watch(folder: AppFolder, live: ReactiveASGI, report: Report, stopping: threading.Event) -> None:
+    """Reload on each change, until `stopping` is set."""
 
     def is_code(change: Change, path: str) -> bool:
         return path.endswith(".py") and folder.owns(Path(path))
 
     try:
-        async for _ in awatch(folder.directory, watch_filter=is_code, step=20, debounce=200):
+        changes = awatch(folder.directory, watch_filter=is_code, step=20, debounce=200, stop_event=stopping)
+        async for _ in changes:
             reload(folder, live.database.runtime, report)
     except (OSError, RuntimeError) as error:
         # The system may have no watches left; serving goes on without them.

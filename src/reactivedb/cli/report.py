@@ -23,6 +23,8 @@ from ..errors import ReactiveDBError
 
 _JWT: Final = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _KIND_STYLES: Final = {"query": "cyan", "mutation": "magenta", "action": "yellow"}
+# Where nobody reads along, long paths stay whole.
+_FILE_WIDTH: Final = 200
 _BLANK: Final = "[redacted]"
 
 
@@ -55,7 +57,7 @@ class Report:
         frames = error.__traceback__ if folder is None else _own_frames(error, folder)
         shown = Traceback.from_exception(type(error), error, frames, show_locals=False, width=None)
         with self._console.capture() as capture:
-            self._console.print(shown)
+            self._console.print(shown, width=None if self._console.is_terminal else _FILE_WIDTH)
         self._console.print(Text.from_ansi(self.redacted(capture.get())))
 
     def run(self, log: RunLog) -> None:
