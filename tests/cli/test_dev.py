@@ -89,7 +89,7 @@ def test_an_edit_is_loaded_without_dropping_clients_and_a_broken_one_is_shown(
 
         server.call("mutation", "notes:add", text="one")
         (folder / "notes.py").write_text(notes.replace("text: str\n", "text: int\n"))
-        server.wait_for_error_line("SchemaError")
+        server.wait_for_error_line("SchemaMismatch")
         assert server.call("query", "notes:greeting")["value"] == "second"
 
         (folder / "notes.py").write_text(notes.replace('"first"', '"third"'))
@@ -150,3 +150,11 @@ def test_serve_is_production_and_stores_only_a_hash_of_its_key(folder: Path, sta
     again = start("serve", folder)
     counted = finished("run", "notes:count", "--data", again.data, "--admin-key", key)
     assert counted.stdout == "0\n"
+
+
+def test_compression_is_offered_only_if_asked_for(folder: Path, start: StartServer) -> None:
+    for options, extensions in [((), 0), (("--compression",), 1)]:
+        server = start("dev", folder, *options)
+        with connect(server.url.replace("http", "ws") + "/api/sync") as socket:
+            assert len(socket.protocol.extensions) == extensions
+        server.end()

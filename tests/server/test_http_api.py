@@ -80,6 +80,16 @@ def test_the_format_decides_how_an_answer_is_written(client: TestClient) -> None
     assert code_of(client.post("/api/query", json=body), 400) == "BadFormat"
 
 
+def test_the_http_client_for_python_gets_each_number_with_a_fraction(client: TestClient) -> None:
+    value = [1, {"a": True, "b": -2}]
+    body = {"path": "notes:echo", "args": {"value": value}, "format": "convex_encoded_json"}
+    for name, written in [
+        ("python-0.8.1", "[1.0,{" + '"a":true,"b":-2.0}]'),
+        ("npm-1.48.0", '[1,{"a":true,"b":-2}]'),
+    ]:
+        assert written in client.post("/api/query", json=body, headers={"Convex-Client": name}).text
+
+
 def test_a_query_may_be_asked_with_get_and_a_function_by_its_url(client: TestClient) -> None:
     asked = client.get("/api/query", params={"path": "notes:echo", "args": '{"value": [1]}'})
     assert asked.json() == {"status": "success", "value": [1]}

@@ -37,6 +37,7 @@ class Settings:
     port: int
     site_port: int
     data: Path | None
+    compression: bool
 
 
 def dev(settings: Settings, *, open_browser: bool) -> None:
@@ -68,7 +69,12 @@ def dev(settings: Settings, *, open_browser: bool) -> None:
     async def serve_and_watch() -> None:
         async with anyio.create_task_group() as tasks:
             try:
-                await serve_on(listeners, live, on_ready=lambda addresses: on_ready(addresses, tasks))
+                await serve_on(
+                    listeners,
+                    live,
+                    compression=settings.compression,
+                    on_ready=lambda addresses: on_ready(addresses, tasks),
+                )
             finally:
                 # The watching thread looks for this; it does not see a cancellation for seconds.
                 stopping.set()

@@ -39,6 +39,7 @@ SitePort = Annotated[
 Data = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The data folder.", show_default="APP_DIR/.reactivedb")
 ]
+Compression = Annotated[bool, typer.Option("--compression", help="Offer permessage-deflate.")]
 
 # Locals in a traceback could be keys.
 cli = typer.Typer(
@@ -57,10 +58,13 @@ def dev(
     site_port: SitePort = DEFAULT_SITE_PORT,
     host: Host = "127.0.0.1",
     data: Data = None,
+    compression: Compression = False,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
 ) -> None:
     """Serve an application for development: reload on change, log each run."""
-    settings = Settings(folder=app_dir, host=host, port=port, site_port=site_port, data=data)
+    settings = Settings(
+        folder=app_dir, host=host, port=port, site_port=site_port, data=data, compression=compression
+    )
     with _Failures(app_dir):
         serve_and_reload(settings, open_browser=not no_open)
 
@@ -73,7 +77,7 @@ def serve(
     site_port: SitePort = DEFAULT_SITE_PORT,
     host: Host = "127.0.0.1",
     data: Data = None,
-    compression: Annotated[bool, typer.Option("--compression", help="Offer permessage-deflate.")] = False,
+    compression: Compression = False,
 ) -> None:
     """Serve an application in production. The admin key comes from the variable REACTIVEDB_ADMIN_KEY."""
     with _Failures(app_dir) as report:

@@ -33,7 +33,8 @@ class Report:
 
     def __init__(self, *, secrets: tuple[str, ...] = ()) -> None:
         self._secrets = secrets
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        width = None if sys.stderr.isatty() else _FILE_WIDTH
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, width=width)
 
     def install_logging(self) -> None:
         """Show what the server and libraries warn of."""
@@ -57,7 +58,7 @@ class Report:
         frames = error.__traceback__ if folder is None else _own_frames(error, folder)
         shown = Traceback.from_exception(type(error), error, frames, show_locals=False, width=None)
         with self._console.capture() as capture:
-            self._console.print(shown, width=None if self._console.is_terminal else _FILE_WIDTH)
+            self._console.print(shown)
         self._console.print(Text.from_ansi(self.redacted(capture.get())))
 
     def run(self, log: RunLog) -> None:

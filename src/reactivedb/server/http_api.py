@@ -36,7 +36,7 @@ class Call:
     form: Format
 
     @staticmethod
-    def parse(body: object, *, path: str | None = None) -> Call:
+    def parse(body: object, request: Request, *, path: str | None = None) -> Call:
         """Read a body's fields; `path` stands in where the URL names the function.
 
         Raises:
@@ -53,7 +53,8 @@ class Call:
         if fields.get("componentPath") not in (None, ""):
             raise _misshapen("no `componentPath`, for there are no components", fields["componentPath"])
         normalize_path(named)
-        return Call(named, cast("object", args), Format.named(fields.get("format")))
+        form = Format.named(fields.get("format"), request.headers.get("convex-client"))
+        return Call(named, cast("object", args), form)
 
 
 class HttpApi:
@@ -80,19 +81,19 @@ class HttpApi:
     async def query(self, request: Request) -> Response:
         identity = self._identity(request)
         if request.method == "POST":
-            return await self._answer("query", Call.parse(await self._json(request)), identity)
+            return await self._answer("query", await self._call(request), identity)
         fields: dict[str, object] = dict(request.query_params)
         if isinstance(text := fields.get("args"), str):
             fields["args"] = loads(text)
-        return await self._answer("query", Call.parse(fields), identity)
+        return await self._answer("query", Call.parse(fields, request), identity)
 
     async def mutation(self, request: Request) -> Response:
         identity = self._identity(request)
-        return await self._answer("mutation", Call.parse(await self._json(request)), identity)
+        return await self._answer("mutation", await self._call(request), identity)
 
     async def action(self, request: Request) -> Response:
         identity = self._identity(request)
-        return await self._answer("action", Call.parse(await self._json(request)), identity)
+        return await self._answer("action", await self._call(request), identity)
 
     async def query_ts(self, request: Request) -> Response:
         return json_response(dumps({"ts": encode_ts(self._runtime.latest_ts)}))
@@ -101,14 +102,14 @@ class HttpApi:
         identity = self._identity(request)
         body = _object(await self._json(request))
         at_ts = decode_ts(body.get("ts"))
-        return await self._answer("query", Call.parse(body), identity, at_ts=at_ts)
+        return await self._answer("query", Call.parse(body, request), identity, at_ts=at_ts)
 
     async def query_batch(self, request: Request) -> Response:
         identity = self._identity(request)
         bodies = _object(await self._json(request)).get("queries")
         if not isinstance(bodies, list):
             raise _misshapen("`queries` to be a list of query bodies", bodies)
-        calls = [Call.parse(body) for body in cast("list[object]", bodies)]
+        calls = [Call.parse(body, request) for body in cast("list[object]", bodies)]
         at_ts = self._runtime.latest_ts
         results = [await self._outcome("query", call, identity, at_ts=at_ts) for call in calls]
         return json_response(b'{"results":[' + b",".join(results) + b"]}")
@@ -117,16 +118,19 @@ class HttpApi:
         check_origin(request, self._addresses.cloud_url)
         identity = self._identity(request)
         require_admin(identity)
-        return await self._answer("any", Call.parse(await self._json(request)), identity)
+        return await self._answer("any", await self._call(request), identity)
 
     async def run(self, request: Request) -> Response:
         identity = self._identity(request)
         module, _, export = request.path_params["path"].rpartition("/")
         path = f"{module}:{export}" if module and ":" not in export else request.path_params["path"]
-        return await self._answer("any", Call.parse(await self._json(request), path=path), identity)
+        return await self._answer("any", await self._call(request, path=path), identity)
 
     def _identity(self, request: Request) -> Identity:
         return identity_from(request.headers.get("authorization"), self._admin_key)
+
+    async def _call(self, request: Request, *, path: str | None = None) -> Call:
+        return Call.parse(await self._json(request), request, path=path)
 
     async def _answer(
         self, kind: Kind, call: Call, identity: Identity, *, at_ts: int | None = None
