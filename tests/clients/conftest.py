@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -24,13 +25,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+@contextlib.contextmanager
+def _running(data: Path) -> Iterator[DevServer]:
+    server = DevServer(data)
+    server.start()
+    try:
+        yield server
+    finally:
+        # Tests that care how a server ends do it themselves; here nothing of it is needed any more.
+        server.kill()
+        print(server.log)  # pytest shows it beside a failure
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[DevServer]:
-    running = DevServer(tmp_path / "data")
-    running.start()
-    yield running
-    if running.process is not None and running.process.poll() is None:
-        running.stop()
+    with _running(tmp_path / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
+    """One server for a module whose tests write under names of their own: a start takes over a second."""
+    with _running(tmp_path_factory.mktemp("shared") / "data") as running:
+        yield running
 
 
 @pytest.fixture

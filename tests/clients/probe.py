@@ -29,13 +29,18 @@ class Probe:
     def __init__(
         self, url: str, *, path: str = "/api/1.48.0/sync", headers: dict[str, str] | None = None
     ) -> None:
-        self.socket = connect(
-            url.replace("http", "ws", 1) + path,
-            additional_headers=headers or {},
-            compression=None,
-            max_size=None,
-            ping_interval=None,
-            proxy=None,
+        self._open = contextlib.ExitStack()
+        self.socket = self._open.enter_context(
+            connect(
+                url.replace("http", "ws", 1) + path,
+                additional_headers=headers or {},
+                compression=None,
+                max_size=None,
+                ping_interval=None,
+                # What a test does not read must not hold up the closing handshake.
+                max_queue=None,
+                proxy=None,
+            )
         )
         self.session_id = str(uuid.uuid4())
         self.version: Message = {"querySet": 0, "identity": 0, "ts": ZERO_TS}
@@ -121,8 +126,8 @@ class Probe:
     def done(self, path: str, **args: object) -> Message:
         """A mutation's response, after the Transition that covers it was taken in."""
         request_id = self.mutate(path, **args)
-        response = self.until("MutationResponse")
-        assert response["requestId"] == request_id, response
+        while (response := self.until("MutationResponse"))["requestId"] != request_id:
+            pass
         assert response["success"], response
         self.until_ts(response["ts"])
         return response
@@ -137,7 +142,7 @@ class Probe:
             return seen, self.socket.close_code
 
     def close(self) -> None:
-        self.socket.close()
+        self._open.close()
 
 
 def add(query_id: int, path: str, **args: object) -> Message:

@@ -100,27 +100,30 @@ class CuttingProxy:
         client_name = client.request.headers.get("Convex-Client")
         kept = {} if client_name is None else {"Convex-Client": client_name}
         path = client.request.path
-        try:
-            server = connect(
-                f"ws://127.0.0.1:{self.upstream_port}{path}",
-                additional_headers=kept,
-                compression=None,
-                max_size=None,
-                ping_interval=None,
-                proxy=None,
-            )
-        except OSError:
-            return  # The server is down: this connection ends too, as it would without a proxy.
-        with self._changed:
-            number = len(self.handshakes)
-            self.handshakes.append({"path": path, **kept})
-            self._pairs[number] = (client, server)
-            self._changed.notify_all()
-        back = threading.Thread(target=self._relay, args=(number, "server", server, client), daemon=True)
-        back.start()
-        self._relay(number, "client", client, server)
-        back.join()
-        del self._pairs[number]
+        with contextlib.ExitStack() as opened:
+            try:
+                server = opened.enter_context(
+                    connect(
+                        f"ws://127.0.0.1:{self.upstream_port}{path}",
+                        additional_headers=kept,
+                        compression=None,
+                        max_size=None,
+                        ping_interval=None,
+                        proxy=None,
+                    )
+                )
+            except OSError:
+                return  # The server is down: this connection ends too, as it would without a proxy.
+            with self._changed:
+                number = len(self.handshakes)
+                self.handshakes.append({"path": path, **kept})
+                self._pairs[number] = (client, server)
+                self._changed.notify_all()
+            back = threading.Thread(target=self._relay, args=(number, "server", server, client), daemon=True)
+            back.start()
+            self._relay(number, "client", client, server)
+            back.join()
+            del self._pairs[number]
 
     def _relay(
         self,

@@ -14,6 +14,11 @@ from .server import DevServer
 MIB = 1024 * 1024
 
 
+@pytest.fixture
+def server(shared_server: DevServer) -> DevServer:
+    return shared_server
+
+
 def post(server: DevServer, kind: str, body: object, **headers: str) -> httpx.Response:
     return httpx.post(f"{server.url}/api/{kind}", json=body, headers=headers, timeout=30)
 
@@ -141,7 +146,7 @@ def test_h65_an_oversized_body_is_refused_and_the_largest_allowed_is_not(server:
 def test_h66_a_function_can_be_called_by_its_url(server: DevServer) -> None:
     answer = httpx.post(f"{server.url}/api/run/nested/deep/greet", json={"args": {"name": "ada"}})
     assert answer.json() == {"status": "success", "value": "hello ada"}
-    counted = httpx.post(f"{server.url}/api/run/counter/increment", json={"args": {"name": "c"}})
+    counted = httpx.post(f"{server.url}/api/run/counter/increment", json={"args": {"name": "by url"}})
     assert counted.json() == {"status": "success", "value": 1}
 
 
@@ -175,7 +180,7 @@ def test_h67_a_browsers_preflight_passes(server: DevServer, route: str) -> None:
 def test_h67_answers_and_errors_carry_the_origin(server: DevServer) -> None:
     origin = {"Origin": "http://localhost:5173"}
     answers = [
-        post(server, "mutation", {"path": "counter:increment", "args": {"name": "c"}}, **origin),
+        post(server, "mutation", {"path": "counter:increment", "args": {"name": "preflight"}}, **origin),
         post(server, "mutation", {"path": 1}, **origin),
     ]
     assert [answer.status_code for answer in answers] == [200, 400]

@@ -14,7 +14,6 @@ from .server import DevServer
         "calls",
         "subscription",
         "async_subscription",
-        "watch_all",
         "errors",
         "failing_subscription",
         "http_client",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,8 @@ from .conftest import StartsScript
 from .probe import ts_of
 from .proxy import CuttingProxy, Passed
 from .server import DevServer
+
+EXIT_CODES = {"stop": 0, "kill": -signal.SIGKILL}
 
 
 def greatest_ts(passed: list[Passed]) -> int:
@@ -72,7 +75,7 @@ def test_h46_the_original_answer_outlives_a_restart_of_the_server(
     node: StartsScript, server: DevServer, proxy: CuttingProxy, end: str
 ) -> None:
     def restart() -> None:
-        getattr(server, end)()
+        assert getattr(server, end)() == EXIT_CODES[end]
         server.start()
 
     proxy.cut_before("server", type="MutationResponse")

@@ -34,7 +34,7 @@ def get_right(ctx: rdb.QueryCtx, id: rdb.Id[Right]) -> Right | None:
 @rdb.query
 def find(ctx: rdb.QueryCtx, id: str) -> str | None:
     """Which document has this id, whatever its table?"""
-    document = ctx.db.get(rdb.Id(id))
+    document = ctx.db.get(id)
     return None if document is None else f"{type(document).__name__} {document.name}"
 
 

@@ -30,7 +30,7 @@ def store(ctx: rdb.MutationCtx, value: rdb.Value) -> str:
 
 @rdb.query
 def stored(ctx: rdb.QueryCtx, id: str) -> rdb.Value:
-    document = ctx.db.get(rdb.Id(id))
+    document = ctx.db.get(id)
     return None if document is None else document["value"]
 
 

@@ -70,8 +70,8 @@ export async function bytes(stage) {
 export async function three(stage) {
   const client = stage.client();
   for (const back of await everywhere(client, 3)) assert.strictEqual(back, 3);
-  assert.strictEqual(await client.mutation(api.counter.increment, { name: "c", by: 3 }), 3);
-  assert.strictEqual(await client.query(api.counter.value, { name: "c" }), 3);
+  assert.strictEqual(await client.mutation(api.counter.increment, { name: "three", by: 3 }), 3);
+  assert.strictEqual(await client.query(api.counter.value, { name: "three" }), 3);
 }
 
 export async function nothing(stage) {
@@ -85,7 +85,7 @@ export async function undefinedField(stage) {
   const names = await client.query(api.echo.fieldNames, { value: { kept: 1, dropped: undefined } });
   assert.deepStrictEqual(names, ["kept"]);
   // A parameter with a default may be undefined, too.
-  assert.strictEqual(await client.mutation(api.counter.increment, { name: "c", by: undefined }), 1);
+  assert.strictEqual(await client.mutation(api.counter.increment, { name: "undefined", by: undefined }), 1);
 }
 
 export async function strings(stage) {
@@ -94,12 +94,12 @@ export async function strings(stage) {
   for (const value of texts) {
     for (const back of await everywhere(client, value)) assert.strictEqual(back, value);
   }
-  const live = stage.watch(client, api.counter.value, { name: "c" });
+  const live = stage.watch(client, api.counter.value, { name: "strings" });
   await live.value(0);
   await assert.rejects(client.mutation(api.echo.fromMutation, { value: "\ud800" }), Error);
   await assert.rejects(client.action(api.echo.fromAction, { value: ["\udfff!"] }), Error);
   await assert.rejects(client.query(api.echo.fromQuery, { value: "\ud83d" }), Error);
-  await client.mutation(api.counter.increment, { name: "c" });
+  await client.mutation(api.counter.increment, { name: "strings" });
   await live.value(1);
   assert.strictEqual(client.connectionState().connectionCount, 1);
 }

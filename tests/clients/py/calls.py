@@ -100,18 +100,6 @@ def async_subscription(stage: Stage) -> None:
     asyncio.run(main())
 
 
-def watch_all(stage: Stage) -> None:
-    client = ConvexClient(stage.url)
-    a = client.subscribe("counter:value", {"name": "a"})
-    b = client.subscribe("counter:value", {"name": "b"})
-    assert (next(a), next(b)) == (0, 0)
-    for amount in range(1, 6):
-        client.mutation("counter:transfer", {"source": "a", "target": "b", "amount": amount})
-        results = next(client.watch_all())
-        assert results is not None
-        assert results[a.id] + results[b.id] == 0, results
-
-
 def failure_of(call: Callable[[], object]) -> Exception:
     try:
         value = call()
