@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -46,6 +47,10 @@ from .tasks import Tasks
 if TYPE_CHECKING:
     from ..clock import Clock
     from .declaration import App
+
+
+# The request id of what no client asked for.
+_NO_REQUEST = "0" * 16
 
 
 class Runtime:
@@ -132,24 +137,27 @@ class Runtime:
         Never raises for what the function does; what the answer reflects is durable.
         """
         allowed = internal or identity.is_admin
+        request_id = request_id_of(path, time.time_ns())
         try:
             wanted = None if kind == "any" else Kind(kind)
             definition = self.runner.registry.find(path, wanted, internal=allowed)
             named = self.runner.parse(definition, args_of(args))
             match definition.kind:
                 case Kind.QUERY:
-                    result = self._timed(definition, lambda: self._query(definition, named, identity, at_ts))
+                    run = partial(self.runner.query, definition, named, identity, at_ts=at_ts)
+                    result = self._timed(definition, request_id, run)
                 case Kind.MUTATION:
-                    result = self._timed(definition, lambda: self._mutation(definition, named, identity))
+                    run = partial(self.runner.mutation, definition, named, identity)
+                    result = self._timed(definition, request_id, run)
                 case Kind.ACTION:
-                    result = await self.run_action(definition, named, identity)
+                    result = await self.run_action(definition, named, identity, request_id=request_id)
         except RequestError as error:
             result = RunResult(self.engine.committer.applied_ts, error=error)
         try:
             await self.durable(result.ts)
         except StorageError as error:
             result.error = error
-        return self.answer(result, identity, request_id_of(path, time.time_ns()))
+        return self.answer(result, identity, request_id)
 
     def start_mutation(
         self,
@@ -165,7 +173,8 @@ class Runtime:
         try:
             definition = self.runner.registry.find(path, Kind.MUTATION, internal=identity.is_admin)
             named = self.runner.parse(definition, args_of(args))
-            result = self._timed(definition, lambda: self._mutation(definition, named, identity, key))
+            run = partial(self.runner.mutation, definition, named, identity, key=key)
+            result = self._timed(definition, request_id, run)
         except (RequestError, StorageError) as error:
             result = RunResult(self.engine.committer.applied_ts, error=error)
 
@@ -197,7 +206,7 @@ class Runtime:
             return
 
         async def run() -> None:
-            result = await self.run_action(definition, named, identity)
+            result = await self.run_action(definition, named, identity, request_id=request_id)
             try:
                 await self.durable(result.ts)
             except StorageError as error:
@@ -219,34 +228,23 @@ class Runtime:
 
     # Runs
 
-    def _query(
-        self,
-        definition: FunctionDefinition,
-        named: dict[str, Any],
-        identity: Identity,
-        at_ts: int | None = None,
+    def _timed(
+        self, definition: FunctionDefinition, request_id: str, run: Callable[[], RunResult]
     ) -> RunResult:
-        return self.runner.query(definition, named, identity, at_ts=at_ts)
-
-    def _mutation(
-        self,
-        definition: FunctionDefinition,
-        named: dict[str, Any],
-        identity: Identity,
-        key: RequestKey | None = None,
-    ) -> RunResult:
-        return self.runner.mutation(definition, named, identity, key=key)
-
-    def _timed(self, definition: FunctionDefinition, run: Callable[[], RunResult]) -> RunResult:
         if self.on_run is None:
             return run()
         began = time.perf_counter()
         result = run()
-        self._log(definition, time.perf_counter() - began, result)
+        self._log(definition, time.perf_counter() - began, result, request_id)
         return result
 
     async def run_action(
-        self, definition: FunctionDefinition, named: dict[str, Any], identity: Identity = ANONYMOUS
+        self,
+        definition: FunctionDefinition,
+        named: dict[str, Any],
+        identity: Identity = ANONYMOUS,
+        *,
+        request_id: str = _NO_REQUEST,
     ) -> RunResult:
         """Run an action to its end. Never raises for what it does; cancellation passes through."""
         began = time.perf_counter()
@@ -259,7 +257,7 @@ class Runtime:
             self.delivery.noticed()
         result.ts = self.engine.committer.applied_ts
         if self.on_run is not None:
-            self._log(definition, time.perf_counter() - began, result)
+            self._log(definition, time.perf_counter() - began, result, request_id)
         return result
 
     async def run_in_tasks(
@@ -304,9 +302,11 @@ class Runtime:
         definition, named = self._bind_current(function, args, kwargs)
         match definition.kind:
             case Kind.QUERY:
-                result = self._timed(definition, lambda: self._query(definition, named, identity))
+                run = partial(self.runner.query, definition, named, identity)
+                result = self._timed(definition, _NO_REQUEST, run)
             case Kind.MUTATION:
-                result = self._timed(definition, lambda: self._mutation(definition, named, identity))
+                run = partial(self.runner.mutation, definition, named, identity)
+                result = self._timed(definition, _NO_REQUEST, run)
             case Kind.ACTION:
                 result = await self.run_action(definition, named, identity)
         await self.durable(result.ts)
@@ -355,7 +355,7 @@ class Runtime:
         return self.engine.clock.now_ns() / 1e6
 
     def failed(self, error: BaseException) -> str:
-        return describe(error, request_id="0" * 16, production=False).message
+        return describe(error, request_id=_NO_REQUEST, production=False).message
 
     # Durability and delivery
 
@@ -402,11 +402,13 @@ class Runtime:
             error = None if run.error is None else self._describe_query_error(run.error)
             self.on_run(RunLog(Kind.QUERY, live.path, duration_s, error, run.log_lines))
 
-    def _log(self, definition: FunctionDefinition, duration_s: float, result: RunResult) -> None:
+    def _log(
+        self, definition: FunctionDefinition, duration_s: float, result: RunResult, request_id: str
+    ) -> None:
         if self.on_run is not None:
             error = None
             if result.error is not None:
-                error = describe(result.error, request_id="0" * 16, production=False)
+                error = describe(result.error, request_id=request_id, production=False)
             self.on_run(RunLog(definition.kind, definition.path, duration_s, error, result.log_lines))
 
 

@@ -71,7 +71,11 @@ def _print_to_run(*values: Any, sep: str | None = " ", file: Any = None, **kwarg
 class _RunHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         lines = current.get()
-        if lines is not None:
+        if lines is None:
+            # Being here silences the interpreter's last resort, which warns a program without handlers.
+            if logging.lastResort is not None and logging.getLogger().handlers == [self]:
+                logging.lastResort.handle(record)
+        else:
             lines.add(_LEVELS.get(record.levelno, "ERROR"), record.getMessage())
 
 
