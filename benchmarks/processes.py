@@ -1,0 +1,64 @@
+"""How does a benchmark start a server in a process of its own, and look at its memory?"""
+
+from __future__ import annotations
+
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+_APPLICATION = Path(__file__).parent / "application"
+_SERVING = re.compile(r"serving (http://\S+)")
+
+
+class ServerProcess:
+    """A running server."""
+
+    def __init__(self, pid: int, url: str) -> None:
+        self._process = psutil.Process(pid)
+        self.url = url
+
+    def resident_bytes(self) -> int:
+        return self._process.memory_info().rss
+
+
+@contextmanager
+def reactive_server(data: Path) -> Generator[ServerProcess]:
+    """reactivedb as in production, over `data`."""
+    options = ["--port", "0", "--site-port", "0", "--data", str(data)]
+    with _serving("-m", "reactivedb", "serve", str(_APPLICATION), *options) as server:
+        yield server
+
+
+@contextmanager
+def bare_server() -> Generator[ServerProcess]:
+    """`bare_socket`."""
+    with _serving("-m", "benchmarks.bare_socket") as server:
+        yield server
+
+
+@contextmanager
+def _serving(*words: str) -> Generator[ServerProcess]:
+    process = subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        assert process.stdout is not None
+        found = _SERVING.search(process.stdout.readline())
+        assert found is not None, f"{words} did not start"
+        yield ServerProcess(process.pid, found[1])
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def allow_sockets(count: int) -> None:
+    """Raise this process's limit on open files, and with it that of the servers it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, hard), hard))
