@@ -122,6 +122,12 @@ class SqliteAgainstMemory(RuleBasedStateMachine):
     def forget_outcomes(self, back: int) -> None:
         self.change(lambda storage: storage.forget_outcomes(self.ts - back))
 
+    @rule(back=st.integers(0, 30), size_bytes_max=st.sampled_from([0, 500, 10**9]), limit=st.integers(1, 5))
+    def forget_log(self, back: int, size_bytes_max: int, limit: int) -> None:
+        self.change(
+            lambda storage: storage.forget_log(self.ts - back, size_bytes_max=size_bytes_max, limit=limit)
+        )
+
     @rule()
     def flush(self) -> None:
         self.group_is_open = False
@@ -152,10 +158,16 @@ class SqliteAgainstMemory(RuleBasedStateMachine):
     def read_log(self, back: int, limit: int) -> None:
         self.both(lambda storage: storage.log(self.ts - back, limit=limit))
 
+    @rule(back=st.integers(0, 10), ids=st.sets(IDS), id=IDS)
+    def read_versions(self, back: int, ids: set[str], id: str) -> None:
+        self.both(lambda storage: storage.logged(self.ts - back, ids))
+        self.both(lambda storage: storage.deleted_at(id))
+
     @invariant()
     def agrees(self) -> None:
         self.both(lambda storage: storage.catalog())
         self.both(lambda storage: storage.get_meta("name"))
+        self.both(lambda storage: storage.log_extent())
         self.both(lambda storage: storage.outcome(f"session{self.ts % 2}", self.ts))
         self.both(lambda storage: sorted(storage.check()))
 

@@ -1,10 +1,12 @@
 """Where do the commit log and its state live? See `contract` for what a storage promises."""
 
 from .contract import (
+    LOG_WRITE_SIZE_BYTES,
     Catalog,
     Commit,
     DocumentWrite,
     IndexRow,
+    LogExtent,
     Outcome,
     Storage,
     StoredVersion,
@@ -15,11 +17,13 @@ from .sqlite import SqliteStorage
 from .sqlite_open import Durability, open_sqlite
 
 __all__ = [
+    "LOG_WRITE_SIZE_BYTES",
     "Catalog",
     "Commit",
     "DocumentWrite",
     "Durability",
     "IndexRow",
+    "LogExtent",
     "MemoryStorage",
     "Outcome",
     "SqliteStorage",

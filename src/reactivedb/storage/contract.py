@@ -14,9 +14,9 @@ Two implementations: `MemoryStorage` (the oracle) and `SqliteStorage`; one suite
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,27 @@ class StoredVersion:
     id: str
     ts: int
     value: bytes
+
+
+# What a write in the log weighs beside its text: its id, its numbers and its place in a page.
+LOG_WRITE_SIZE_BYTES: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LogExtent:
+    """How far back the log reaches: the state as of any `ts` from `horizon_ts` on can be told from it.
+
+    `write_count` and `size_bytes` (text, and `LOG_WRITE_SIZE_BYTES` for each) are of the writes behind the
+    horizon, `forgotten_count` and `forgotten_size_bytes` of what was ever deleted. `horizon_position` is the
+    last write of the commit at the horizon that has been dealt with.
+    """
+
+    horizon_ts: int = 0
+    horizon_position: int = 0
+    write_count: int = 0
+    size_bytes: int = 0
+    forgotten_count: int = 0
+    forgotten_size_bytes: int = 0
 
 
 class Storage(Protocol):
@@ -188,6 +209,29 @@ class Storage(Protocol):
         """Writes with `ts > after_ts` in the order they were made.
 
         A commit is never split, so the last one may carry the result over `limit`; go on from its `ts`.
+        Complete from the horizon on; of what lies before it, only what was not forgotten.
+        """
+        ...
+
+    def logged(self, ts: int, ids: Collection[str]) -> list[DocumentWrite]:
+        """What the commit at `ts` did to those documents, as far as it is kept; O(size of that commit)."""
+        ...
+
+    def deleted_at(self, id: str) -> int | None:
+        """The `ts` of a document's newest tombstone in the log; O(length of the log)."""
+        ...
+
+    def log_extent(self) -> LogExtent:
+        """Where the horizon is and what lies behind it; O(1)."""
+        ...
+
+    def forget_log(self, before_ts: int, *, size_bytes_max: int, limit: int) -> int:
+        """Move the horizon on in the open group; how many writes it passed (below `limit`: all is done).
+
+        It passes at most `limit` writes, in order: those with `ts <= before_ts`, and more for as long as
+        what lies behind it weighs more than `size_bytes_max`. Versions that a passed write replaced, and
+        passed tombstones, are deleted, so that the log keeps for each document the version at the horizon
+        and all later ones. `before_ts` is not above the last `ts`.
         """
         ...
 

@@ -8,8 +8,9 @@ the process, so `sync` has nothing to do.
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol, TypeVar, cast
 
@@ -18,7 +19,17 @@ from sortedcontainers import SortedDict  # pyright: ignore[reportMissingTypeStub
 from reactivedb.errors import StorageError
 
 from .agreement import Agreement
-from .contract import Catalog, Commit, DocumentWrite, IndexRow, Outcome, StoredVersion, TableRow
+from .contract import (
+    LOG_WRITE_SIZE_BYTES,
+    Catalog,
+    Commit,
+    DocumentWrite,
+    IndexRow,
+    LogExtent,
+    Outcome,
+    StoredVersion,
+    TableRow,
+)
 
 K = TypeVar("K")
 V_co = TypeVar("V_co", covariant=True)
@@ -53,8 +64,12 @@ class MemoryStorage:
         self._entries: dict[int, _Sorted[bytes, str]] = {}
         self._outcomes: dict[tuple[str, int], Outcome] = {}
         self._meta: dict[str, str] = {}
-        # Sorted by ts, then by position in the commit.
-        self._log: list[tuple[int, DocumentWrite]] = []
+        # Sorted by ts, then by position in the commit; what was forgotten leaves None until the next flush.
+        self._log: list[tuple[int, int, DocumentWrite | None]] = []
+        self._hole_count = 0
+        # Under one key each, so that a rollback restores them like all else.
+        self._extent: dict[str, LogExtent] = {"": LogExtent()}
+        self._forgotten_creation_time: dict[str, float] = {"": 0.0}
         self._last_ts = 0
         # What the open group overwrote, oldest first; and where the log and time stood before it.
         self._overwritten: list[tuple[Any, Any, Any]] = []
@@ -64,16 +79,13 @@ class MemoryStorage:
 
     def catalog(self) -> Catalog:
         self._check_open()
-        created = (
-            json.loads(write.value).get("_creationTime", 0.0)
-            for _, write in self._log
-            if write.prev_ts is None and write.value is not None
-        )
+        created = [_creation_time(write) for _, _, write in self._log if write is not None]
+        created.append(self._forgotten_creation_time[""])
         return Catalog(
             tables=sorted(self._tables.values(), key=lambda row: row.number),
             indexes=sorted(self._indexes.values(), key=lambda row: row.number),
             last_ts=self._last_ts,
-            last_creation_time=float(max(created, default=0.0)),
+            last_creation_time=max(created),
         )
 
     def put_table(self, row: TableRow) -> None:
@@ -107,8 +119,19 @@ class MemoryStorage:
         assert commit.ts > self._last_ts, f"commit at {commit.ts}, but the last one was at {self._last_ts}"
         assert commit.writes or commit.outcome, f"the commit at {commit.ts} has no write and no outcome"
         self._last_ts = commit.ts
-        for write in commit.writes:
-            self._log.append((commit.ts, write))
+        sizes = [len(write.value or b"") + LOG_WRITE_SIZE_BYTES for write in commit.writes]
+        extent = self._extent[""]
+        self._put(
+            self._extent,
+            "",
+            replace(
+                extent,
+                write_count=extent.write_count + len(sizes),
+                size_bytes=extent.size_bytes + sum(sizes),
+            ),
+        )
+        for position, write in enumerate(commit.writes):
+            self._log.append((commit.ts, position, write))
             version = (
                 _ABSENT if write.value is None else StoredVersion(write.id, commit.ts, bytes(write.value))
             )
@@ -134,6 +157,9 @@ class MemoryStorage:
     def flush(self) -> None:
         self._check_open()
         self._overwritten.clear()
+        if self._hole_count * 2 > len(self._log):
+            self._log = [row for row in self._log if row[2] is not None]
+            self._hole_count = 0
         self._flushed_log_length = len(self._log)
         self._flushed_ts = self._last_ts
 
@@ -148,6 +174,7 @@ class MemoryStorage:
             else:
                 mapping[key] = value
         self._overwritten.clear()
+        self._hole_count = 0  # too low is harmless: it only says when to close up
         del self._log[self._flushed_log_length :]
         self._last_ts = self._flushed_ts
 
@@ -196,11 +223,80 @@ class MemoryStorage:
 
     def log(self, after_ts: int, *, limit: int) -> list[tuple[int, DocumentWrite]]:
         self._check_open()
-        start = bisect_right(self._log, after_ts, key=lambda row: row[0])
-        end = min(start + limit, len(self._log))
-        while start < end < len(self._log) and self._log[end][0] == self._log[end - 1][0]:
-            end += 1
-        return self._log[start:end]
+        found: list[tuple[int, DocumentWrite]] = []
+        for ts, _, write in islice(self._log, self._after(after_ts), None):
+            if len(found) >= limit and (not found or ts != found[-1][0]):
+                break
+            if write is not None:
+                found.append((ts, write))
+        return found
+
+    def _after(self, ts: int, position: int | None = None) -> int:
+        """Where the log goes on behind a commit, or behind one write of it."""
+        if position is None:
+            return bisect_right(self._log, ts, key=lambda row: row[0])
+        return bisect_right(self._log, (ts, position), key=lambda row: row[:2])
+
+    def logged(self, ts: int, ids: Collection[str]) -> list[DocumentWrite]:
+        return [write for found, write in self.log(ts - 1, limit=1) if found == ts and write.id in ids]
+
+    def deleted_at(self, id: str) -> int | None:
+        self._check_open()
+        for ts, _, write in reversed(self._log):
+            if write is not None and write.id == id and write.value is None:
+                return ts
+        return None
+
+    def log_extent(self) -> LogExtent:
+        self._check_open()
+        return self._extent[""]
+
+    def forget_log(self, before_ts: int, *, size_bytes_max: int, limit: int) -> int:
+        self._check_open()
+        passed = 0
+        start = self._after(self.log_extent().horizon_ts, self.log_extent().horizon_position)
+        for place in range(start, len(self._log)):
+            ts, position, write = self._log[place]
+            extent = self.log_extent()
+            if passed == limit or (ts > before_ts and extent.size_bytes <= size_bytes_max):
+                break
+            assert write is not None, "only what lies before the horizon is forgotten"
+            passed += 1
+            gone = [] if write.value is not None else [place]
+            if write.prev_ts is not None:
+                gone += self._places(write.prev_ts, write)
+            gone_bytes = sum(self._forget(each) for each in gone)
+            horizon = LogExtent(
+                ts,
+                position,
+                extent.write_count - 1,
+                extent.size_bytes - len(write.value or b"") - LOG_WRITE_SIZE_BYTES,
+                extent.forgotten_count + len(gone),
+                extent.forgotten_size_bytes + gone_bytes,
+            )
+            self._put(self._extent, "", horizon)
+        return passed
+
+    def _places(self, ts: int, like: DocumentWrite) -> list[int]:
+        """Where the commit at `ts` wrote the same document."""
+        places = range(bisect_left(self._log, ts, key=lambda row: row[0]), self._after(ts))
+        document = (like.table_number, like.id)
+        return [
+            place
+            for place in places
+            if (write := self._log[place][2]) is not None and (write.table_number, write.id) == document
+        ]
+
+    def _forget(self, place: int) -> int:
+        """Make a hole in the log; gives the weight of what was there."""
+        ts, position, write = row = self._log[place]
+        assert write is not None
+        created = max(self._forgotten_creation_time[""], _creation_time(write))
+        self._put(self._forgotten_creation_time, "", created)
+        self._overwritten.append((self._log, place, row))
+        self._log[place] = (ts, position, None)
+        self._hole_count += 1
+        return len(write.value or b"") + LOG_WRITE_SIZE_BYTES
 
     def set_meta(self, key: str, value: str) -> None:
         self._check_open()
@@ -213,7 +309,10 @@ class MemoryStorage:
     def check(self) -> list[str]:
         self._check_open()
         agreement = Agreement()
-        agreement.read_log(self._log)
+        agreement.read_log(
+            ((ts, write) for ts, _, write in self._log if write is not None),
+            horizon_ts=self.log_extent().horizon_ts,
+        )
         agreement.read_documents(
             (number, version)
             for number, documents in self._documents.items()
@@ -251,3 +350,10 @@ class MemoryStorage:
             raise StorageError(
                 "the in-memory database has been closed - open a new one", code="StorageClosed"
             )
+
+
+def _creation_time(write: DocumentWrite) -> float:
+    """Of a document that was inserted; 0 for every other write."""
+    if write.prev_ts is not None or write.value is None:
+        return 0.0
+    return float(json.loads(write.value).get("_creationTime", 0.0))

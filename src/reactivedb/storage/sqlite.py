@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,20 @@ from reactivedb.errors import StorageError
 
 from . import sqlite_schema
 from .agreement import Agreement
-from .contract import Catalog, Commit, DocumentWrite, IndexRow, Outcome, StoredVersion, TableRow
+from .contract import (
+    Catalog,
+    Commit,
+    DocumentWrite,
+    IndexRow,
+    LogExtent,
+    Outcome,
+    StoredVersion,
+    TableRow,
+)
 from .lock import FileLock
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_sqlite_error, storage_error
+from .sqlite_log import SqliteLog
 from .wal_sync import WalSync
 
 # What `_creationTime` reached, and the `ts` up to which the log was read for it.
@@ -60,6 +70,8 @@ _GET_OUTCOME = (
 _LOG_COLUMNS = "SELECT ts, position, table_number, id, prev_ts, CAST(value AS BLOB) FROM log "
 _LOG = _LOG_COLUMNS + "WHERE ts > ? ORDER BY ts, position LIMIT ?"
 _LOG_REST = _LOG_COLUMNS + "WHERE ts = ? AND position > ? ORDER BY position"
+_LOGGED = _LOG_COLUMNS + "WHERE ts = ? AND id IN (SELECT value FROM json_each(?)) ORDER BY position"
+_DELETED_AT = "SELECT max(ts) FROM log WHERE id = ? AND value IS NULL"
 _LAST_TS = "SELECT max(coalesce((SELECT max(ts) FROM log), 0), coalesce((SELECT max(ts) FROM outcomes), 0))"
 _NEWEST_CREATED = (
     "SELECT value, max(json_extract(value, '$._creationTime')) FROM log "
@@ -98,6 +110,7 @@ class SqliteStorage:
         # Keeps `close` from taking the WAL's descriptor away under a sync.
         self._sync_lock = threading.Lock()
         self._last_ts = self._flushed_ts = 0
+        self._log = SqliteLog()
         self._checkpointed_pages = self._pages_written()
 
     def relax(self) -> None:
@@ -112,6 +125,7 @@ class SqliteStorage:
         written behind a gap would go with it. So the WAL is written once more first.
         """
         self._last_ts = self._flushed_ts = self.catalog().last_ts
+        self._log.load(self._read)
         self._wal.renew()
         # With a full disk, or a reader (the `sqlite3` shell) in the way, the WAL stays: it is durable now.
         self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -148,14 +162,15 @@ class SqliteStorage:
         [(last_ts,)] = self._rows(_LAST_TS)
         return max(last_ts, recorded_ts), creation_time
 
-    def _record_creation_time(self) -> None:
-        """Between two groups: keeps what the next opening has to read of the log as short as the WAL."""
+    def _record_newest(self) -> bool:
+        """Spare the next opening from reading the log up to here; False if that is done already."""
         last_ts, creation_time = self._newest()
-        if str(last_ts) == (self.get_meta(_CREATION_TIME_TS) or "0"):
-            return
+        if last_ts == self._log.recorded_ts(self._read):
+            return False
         self.set_meta(_CREATION_TIME, repr(creation_time))
         self.set_meta(_CREATION_TIME_TS, str(last_ts))
-        self._run("COMMIT")
+        self._log.record(self._write, last_ts)
+        return True
 
     def put_table(self, row: TableRow) -> None:
         self._run("INSERT INTO tables VALUES (?, ?)", (row.number, row.name))
@@ -203,6 +218,7 @@ class SqliteStorage:
                 many(_PUT_ENTRY, commit.index_added)
             if commit.outcome is not None:
                 self._write.execute(_PUT_OUTCOME, _outcome_row(commit.outcome))
+            self._log.appended([len(row[5] or b"") for row in log])
             self._last_ts = ts
         except apsw.Error as error:
             raise self._group_failed(error, "append a commit") from error
@@ -229,6 +245,7 @@ class SqliteStorage:
         except apsw.Error as error:
             raise self._group_failed(error, "write commits") from error
         self._flushed_ts = self._last_ts
+        self._log.flushed()
         if self._pages_written() - self._checkpointed_pages >= self._checkpoint_pages:
             try:
                 self._move_wal(apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -258,6 +275,7 @@ class SqliteStorage:
 
     def _abandon_group(self) -> None:
         self._last_ts = self._flushed_ts
+        self._log.rolled_back()
         # After some errors (a full disk) SQLite has rolled back by itself; `close` ends what is left.
         if self._closed_because is None and self._connection.in_transaction:
             try:
@@ -276,7 +294,8 @@ class SqliteStorage:
         """Move the WAL into the database file; what is in it was flushed, whatever happens here."""
         self._checkpointed_pages = self._pages_written()
         try:
-            self._record_creation_time()
+            if self._record_newest():
+                self._run("COMMIT")
             try:
                 self._connection.wal_checkpoint(mode=mode)
             except apsw.Error as error:
@@ -329,6 +348,30 @@ class SqliteStorage:
             rows += self._rows(_LOG_REST, rows[-1][:2])
         return [(row[0], DocumentWrite(*row[2:])) for row in rows]
 
+    def logged(self, ts: int, ids: Collection[str]) -> list[DocumentWrite]:
+        rows = self._rows(_LOGGED, (ts, json.dumps(list(ids))))
+        return [DocumentWrite(*row[2:]) for row in rows]
+
+    def deleted_at(self, id: str) -> int | None:
+        return self._rows(_DELETED_AT, (id,))[0][0]
+
+    def log_extent(self) -> LogExtent:
+        self._check_open()
+        return self._log.extent
+
+    def forget_log(self, before_ts: int, *, size_bytes_max: int, limit: int) -> int:
+        try:
+            self._begin()
+            passed = self._log.due(self._write, before_ts, size_bytes_max=size_bytes_max, limit=limit)
+            if passed:
+                # Insertions may go, and what they say of the newest creation time must not go with them.
+                if passed[-1].ts > self._log.recorded_ts(self._write):
+                    self._record_newest()
+                self._log.forget(self._write, passed)
+        except apsw.Error as error:
+            raise self._group_failed(error, "forget a part of the log") from error
+        return len(passed)
+
     def set_meta(self, key: str, value: str) -> None:
         self._run(_PUT_META, (key, value))
 
@@ -352,7 +395,8 @@ class SqliteStorage:
         execute = self._connection.execute
         agreement = Agreement()
         agreement.read_log(
-            (row[0], DocumentWrite(*row[2:])) for row in execute(_LOG_COLUMNS + "ORDER BY ts, position")
+            ((row[0], DocumentWrite(*row[2:])) for row in execute(_LOG_COLUMNS + "ORDER BY ts, position")),
+            horizon_ts=self._log.extent.horizon_ts,
         )
         agreement.read_documents(
             (row[0], StoredVersion(*row[1:]))

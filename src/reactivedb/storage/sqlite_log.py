@@ -1,0 +1,140 @@
+"""How far back does the log in an SQLite file reach, and how is what lies before that taken out?
+
+The horizon is a place in the log, `(ts, position)`. It moves over one write after the other; passing a write
+deletes the version that it replaced, which `prev_ts` leads to, and the write itself if it is a tombstone.
+What is left before the horizon is one version per document. Cost: O(writes passed), each with a look through
+the commit that made the replaced version; the texts themselves are not read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, replace
+from itertools import starmap
+
+from .contract import LOG_WRITE_SIZE_BYTES, LogExtent
+from .sqlite_connection import SqlCursor
+
+# `horizon_ts horizon_position forgotten_count forgotten_size_bytes`.
+_HORIZON = "storage.log_horizon"
+# `ts write_count size_bytes`: what lay behind the horizon when `ts` was the newest.
+_SIZE = "storage.log_size"
+
+_GET_META = "SELECT value FROM meta WHERE key = ?"
+_PUT_META = "REPLACE INTO meta VALUES (?, ?)"
+_SIZE_SINCE = (
+    "SELECT count(*), coalesce(sum(octet_length(value)), 0) FROM log WHERE (ts, position) > (?, ?) AND ts > ?"
+)
+_NEXT = (
+    "SELECT ts, position, table_number, id, prev_ts, value IS NULL, "
+    f"coalesce(octet_length(value), 0) + {LOG_WRITE_SIZE_BYTES} "
+    "FROM log WHERE (ts, position) > (?, ?) ORDER BY ts, position LIMIT ?"
+)
+_DELETE_REPLACED = (
+    "DELETE FROM log WHERE ts = ? AND table_number = ? AND id IN (SELECT value FROM json_each(?)) "
+    "RETURNING coalesce(octet_length(value), 0)"
+)
+_DELETE_TOMBSTONE = "DELETE FROM log WHERE ts = ? AND position = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """A write as far as forgetting looks at it."""
+
+    ts: int
+    position: int
+    table_number: int
+    id: str
+    prev_ts: int | None
+    is_tombstone: int
+    size_bytes: int
+
+
+class SqliteLog:
+    """The extent of one file's log; it follows the open group as the file does."""
+
+    def __init__(self) -> None:
+        self.extent = LogExtent()
+        self._flushed = self.extent
+
+    def load(self, cursor: SqlCursor) -> None:
+        """At opening: what was recorded, and what came after it."""
+        horizon = [int(word) for word in _meta(cursor, _HORIZON, "0 0 0 0").split()]
+        recorded_ts, count, size = (int(word) for word in _meta(cursor, _SIZE, "0 0 0").split())
+        [(newer, newer_size)] = cursor.execute(_SIZE_SINCE, (*horizon[:2], recorded_ts)).fetchall()
+        count += newer
+        size += newer_size + newer * LOG_WRITE_SIZE_BYTES
+        self.extent = LogExtent(horizon[0], horizon[1], count, size, horizon[2], horizon[3])
+        self._flushed = self.extent
+
+    def appended(self, sizes: Iterable[int]) -> None:
+        extent = self.extent
+        count, size = extent.write_count, extent.size_bytes
+        for text_size in sizes:
+            count += 1
+            size += text_size + LOG_WRITE_SIZE_BYTES
+        self.extent = replace(extent, write_count=count, size_bytes=size)
+
+    def flushed(self) -> None:
+        self._flushed = self.extent
+
+    def rolled_back(self) -> None:
+        self.extent = self._flushed
+
+    def record(self, cursor: SqlCursor, last_ts: int) -> None:
+        """Into the open group: spares the next opening from counting again."""
+        extent = self.extent
+        cursor.execute(_PUT_META, (_SIZE, f"{last_ts} {extent.write_count} {extent.size_bytes}"))
+
+    def recorded_ts(self, cursor: SqlCursor) -> int:
+        return int(_meta(cursor, _SIZE, "0").split()[0])
+
+    def due(self, cursor: SqlCursor, before_ts: int, *, size_bytes_max: int, limit: int) -> list[LogRow]:
+        """The writes that the horizon is to pass next."""
+        extent = self.extent
+        left_bytes = extent.size_bytes
+        rows: list[LogRow] = []
+        place = (extent.horizon_ts, extent.horizon_position)
+        for row in starmap(LogRow, cursor.execute(_NEXT, (*place, limit)).fetchall()):
+            if row.ts > before_ts and left_bytes <= size_bytes_max:
+                break
+            left_bytes -= row.size_bytes
+            rows.append(row)
+        return rows
+
+    def forget(self, cursor: SqlCursor, passed: list[LogRow]) -> None:
+        """Move the horizon over these writes, all of them recorded, in the open group."""
+        replaced: dict[tuple[int, int], list[str]] = {}
+        for row in passed:
+            if row.prev_ts is not None:
+                replaced.setdefault((row.prev_ts, row.table_number), []).append(row.id)
+        tombstones = [(row.ts, row.position) for row in passed if row.is_tombstone]
+        count, size = len(tombstones), len(tombstones) * LOG_WRITE_SIZE_BYTES
+        for (ts, table_number), ids in replaced.items():
+            found = cursor.execute(_DELETE_REPLACED, (ts, table_number, json.dumps(ids))).fetchall()
+            count += len(found)
+            size += sum(text_size for (text_size,) in found) + len(found) * LOG_WRITE_SIZE_BYTES
+        cursor.executemany(_DELETE_TOMBSTONE, tombstones)
+
+        passed_bytes = sum(row.size_bytes for row in passed)
+        extent = self.extent
+        self.extent = LogExtent(
+            passed[-1].ts,
+            passed[-1].position,
+            extent.write_count - len(passed),
+            extent.size_bytes - passed_bytes,
+            extent.forgotten_count + count,
+            extent.forgotten_size_bytes + size,
+        )
+        recorded = [int(word) for word in _meta(cursor, _SIZE, "").split()]
+        now = (recorded[0], recorded[1] - len(passed), recorded[2] - passed_bytes)
+        horizon = (passed[-1].ts, passed[-1].position, *astuple(self.extent)[4:])
+        cursor.executemany(
+            _PUT_META, [(_SIZE, " ".join(map(str, now))), (_HORIZON, " ".join(map(str, horizon)))]
+        )
+
+
+def _meta(cursor: SqlCursor, key: str, default: str) -> str:
+    rows = cursor.execute(_GET_META, (key,)).fetchall()
+    return rows[0][0] if rows else default

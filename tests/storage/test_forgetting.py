@@ -1,0 +1,139 @@
+"""Does the log forget what nobody can read any more, and nothing else?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reactivedb.storage import LOG_WRITE_SIZE_BYTES, Storage, open_sqlite
+
+from .commits import INDEX, TABLE, commit, insert, text_of, write
+
+EVERYTHING = 10**9
+
+
+def steps(storage: Storage) -> list[tuple[int, str]]:
+    return [(ts, step.id) for ts, step in storage.log(0, limit=1000)]
+
+
+def forget(storage: Storage, before_ts: int, *, size_bytes_max: int = EVERYTHING) -> None:
+    while storage.forget_log(before_ts, size_bytes_max=size_bytes_max, limit=2) == 2:
+        pass
+
+
+def written(storage: Storage) -> None:
+    """`a` changes twice, `b` once, `c` is deleted, `d` stays as it was."""
+    storage.put_index(INDEX)
+    storage.append(insert(10, "a", "b", "c", "d", creation_time=7.0))
+    storage.append(commit(20, [write("a", text_of("a", 7.0, n=2), prev_ts=10)]))
+    storage.append(commit(30, [write("c", prev_ts=10)], removed=[b"c"]))
+    storage.append(commit(40, [write("b", text_of("b", 7.0, n=2), prev_ts=10)]))
+    storage.append(commit(50, [write("a", text_of("a", 7.0, n=3), prev_ts=20)]))
+    storage.flush()
+
+
+def test_the_version_at_the_horizon_and_all_later_ones_stay(storage: Storage) -> None:
+    written(storage)
+    forget(storage, 39)
+    assert steps(storage) == [(10, "b"), (10, "d"), (20, "a"), (40, "b"), (50, "a")]
+    assert storage.log_extent().horizon_ts == 30
+    assert storage.log_extent().forgotten_count == 3
+    forget(storage, 50)
+    assert steps(storage) == [(10, "d"), (40, "b"), (50, "a")]
+
+
+def test_a_horizon_inside_of_a_commit_moves_on_write_by_write(storage: Storage) -> None:
+    storage.put_index(INDEX)
+    storage.append(insert(10, "a", "b", "c"))
+    storage.append(commit(20, [write(id, text_of(id, n=2), prev_ts=10) for id in "abc"]))
+    assert storage.forget_log(20, size_bytes_max=EVERYTHING, limit=4) == 4
+    assert storage.log_extent().horizon_ts == 20
+    assert steps(storage) == [(10, "b"), (10, "c"), (20, "a"), (20, "b"), (20, "c")]
+    assert storage.check() == []
+    assert storage.forget_log(20, size_bytes_max=EVERYTHING, limit=4) == 2
+    assert steps(storage) == [(20, "a"), (20, "b"), (20, "c")]
+
+
+def test_the_size_bounds_what_lies_behind_the_horizon(storage: Storage) -> None:
+    written(storage)
+    newest = len(text_of("a", 7.0, n=3)) + LOG_WRITE_SIZE_BYTES
+    assert storage.log_extent().write_count == 8
+    forget(storage, 0, size_bytes_max=newest)
+    extent = storage.log_extent()
+    assert (extent.horizon_ts, extent.write_count, extent.size_bytes) == (40, 1, newest)
+
+
+def test_documents_outcomes_and_the_newest_times_are_not_touched(storage: Storage) -> None:
+    written(storage)
+    documents = storage.scan_table(TABLE.number, "", None, limit=9)
+    storage.append(commit(60, [write("d", prev_ts=10)], removed=[b"d"]))
+    before = storage.catalog()
+    forget(storage, 60)
+    assert storage.scan_table(TABLE.number, "", None, limit=9) == [row for row in documents if row.id != "d"]
+    # The log's newest row, and every row that tells the creation time, are gone.
+    assert steps(storage) == [(40, "b"), (50, "a")]
+    assert storage.catalog() == before
+    assert storage.check() == []
+
+
+def test_a_rollback_brings_back_what_was_forgotten(storage: Storage) -> None:
+    written(storage)
+    before = (steps(storage), storage.log_extent(), storage.catalog())
+    storage.append(insert(60, "e"))
+    forget(storage, 60)
+    storage.rollback()
+    assert (steps(storage), storage.log_extent(), storage.catalog()) == before
+    assert storage.check() == []
+    forget(storage, 50)
+    storage.flush()
+    storage.rollback()
+    assert steps(storage) == [(10, "d"), (40, "b"), (50, "a")]
+
+
+def test_single_versions_and_deletions_are_found(storage: Storage) -> None:
+    written(storage)
+    assert [step.id for step in storage.logged(10, {"c", "a", "x"})] == ["a", "c"]
+    assert storage.logged(11, ["a"]) == []
+    assert storage.deleted_at("c") == 30
+    assert storage.deleted_at("a") is None
+    forget(storage, 30)
+    assert storage.deleted_at("c") is None
+
+
+def test_an_opened_file_knows_its_horizon_and_what_lies_behind_it(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    storage = open_sqlite(path)
+    written(storage)
+    forget(storage, 25)
+    storage.flush()
+    extent = storage.log_extent()
+    for _ in range(2):
+        storage.close()
+        storage = open_sqlite(path)
+        assert storage.log_extent() == extent
+    forget(storage, 50)
+    storage.flush()
+    extent, catalog = storage.log_extent(), storage.catalog()
+    storage.close()
+    storage = open_sqlite(path)
+    assert storage.log_extent() == extent
+    assert storage.catalog() == catalog
+    assert storage.check() == []
+    storage.close()
+
+
+@pytest.mark.parametrize("rewritten", [0, 3])
+def test_what_was_written_since_the_last_opening_counts_once(tmp_path: Path, rewritten: int) -> None:
+    path = tmp_path / "data.db"
+    with_checkpoints = open_sqlite(path, checkpoint_pages=1)
+    for number in range(1, 20):
+        with_checkpoints.append(insert(number * 10, f"id{number}"))
+        with_checkpoints.forget_log((number - rewritten) * 10, size_bytes_max=EVERYTHING, limit=10)
+        with_checkpoints.flush()
+    extent = with_checkpoints.log_extent()
+    assert extent.write_count == rewritten
+    with_checkpoints.close()
+    opened = open_sqlite(path)
+    assert opened.log_extent() == extent
+    opened.close()
