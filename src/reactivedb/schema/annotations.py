@@ -20,6 +20,7 @@ import typing_extensions
 from reactivedb.errors import SchemaError
 from reactivedb.schema.anything import AnyValidator
 from reactivedb.schema.constrained import constrained
+from reactivedb.schema.constraints import FieldRule, misplaced_rule
 from reactivedb.schema.constructors import literal_of, record_of
 from reactivedb.schema.defaults import field_of
 from reactivedb.schema.document import Document, Id, wire_name
@@ -202,6 +203,15 @@ def derive_model(cls: type[pydantic.BaseModel], inside: Inside = ()) -> ModelVal
 
 def _model_field(cls: type[pydantic.BaseModel], name: str, inside: Inside) -> Field:
     info = cls.__pydantic_fields__[name]
+    rule = next((item for item in info.metadata if isinstance(item, FieldRule)), None)
+    if rule is not None and not issubclass(cls, Document):
+        raise misplaced_rule(f"{cls.__name__}.{name}", rule)
+    if info.default_factory_takes_validated_data:
+        raise SchemaError(
+            f"the default factory of `{cls.__name__}.{name}` takes the other fields, which not every reader"
+            " has - make it a factory without parameters, and set the field where documents are made",
+            code="UnsupportedDefaultFactory",
+        )
     make_default: Callable[[], Any] | None = None
     if not info.is_required():
         make_default = lambda: info.get_default(call_default_factory=True)  # noqa: E731

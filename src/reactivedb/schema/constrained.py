@@ -14,6 +14,7 @@ from typing import Any, get_args
 import pydantic
 
 from reactivedb.errors import SchemaError
+from reactivedb.schema.constraints import FieldRule, misplaced_rule
 from reactivedb.schema.mismatch import Path, broken_constraint
 from reactivedb.schema.validators import FoundId, Loader, Validator
 from reactivedb.values import Value
@@ -21,7 +22,11 @@ from reactivedb.values import Value
 
 def constrained(annotation: Any, inner: Validator) -> Validator:
     """`inner` with the constraints of an `Annotated`, itself if there are none."""
-    if all(isinstance(item, str) for item in get_args(annotation)[1:]):
+    metadata = get_args(annotation)[1:]
+    rule = next((item for item in metadata if isinstance(item, FieldRule)), None)
+    if rule is not None:
+        raise misplaced_rule(str(inner), rule)
+    if all(isinstance(item, str) for item in metadata):
         return inner  # Prose for readers.
     try:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)

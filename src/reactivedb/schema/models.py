@@ -14,6 +14,7 @@ from typing import Annotated, Any, cast, get_args, get_origin
 import msgspec
 import pydantic
 
+from reactivedb.schema.constraints import FieldRule
 from reactivedb.schema.document import (
     CREATION_TIME_FIELD,
     ID_FIELD,
@@ -54,7 +55,8 @@ def has_own_rules(model: type[pydantic.BaseModel]) -> bool:
     if any(setting in model.model_config for setting in _STRING_SETTINGS):
         return True
     return any(
-        field.metadata or _is_annotated(field.annotation) for field in model.__pydantic_fields__.values()
+        any(not isinstance(item, FieldRule) for item in field.metadata) or _is_annotated(field.annotation)
+        for field in model.__pydantic_fields__.values()
     )
 
 

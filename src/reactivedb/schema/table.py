@@ -15,6 +15,7 @@ from reactivedb.errors import SchemaError, ValidationError
 from reactivedb.limits import DEFAULT_LIMITS
 from reactivedb.schema.annotations import derive_model
 from reactivedb.schema.anything import AnyValidator
+from reactivedb.schema.constraints import FieldRule, TableRules, table_rules
 from reactivedb.schema.document import (
     CREATION_TIME_FIELD,
     ID_FIELD,
@@ -46,10 +47,12 @@ class Table:
         validator: Validator | None = None,
         *,
         indexes: Mapping[str, list[str] | tuple[str, ...] | Index] | None = None,
+        rules: Mapping[str, FieldRule] | None = None,
     ) -> None:
         check_identifier("table", name)
         self.name = name
         self.validator = validator
+        self.rules = {field: (rule,) for field, rule in (rules or {}).items()}
         self.indexes: dict[str, Index] = {}
         for index_name, fields in (indexes or {}).items():
             self.indexes[index_name] = index = fields if isinstance(fields, Index) else Index(*fields)
@@ -67,7 +70,9 @@ class Table:
 
     @cached_property
     def definition(self) -> TableDefinition:
-        return TableDefinition(self.name, validator=self.validator, declared=self.indexes)
+        return TableDefinition(
+            self.name, validator=self.validator, declared=self.indexes, field_rules=self.rules
+        )
 
     def __repr__(self) -> str:
         return f"Table({self.name!r})"
@@ -83,6 +88,7 @@ class TableDefinition:
         validator: Validator | None = None,
         document_class: type[Document] | None = None,
         declared: Mapping[str, Index] | None = None,
+        field_rules: Mapping[str, tuple[FieldRule, ...]] | None = None,
     ) -> None:
         self.name = name
         self.document_class = document_class
@@ -106,6 +112,7 @@ class TableDefinition:
                 f" {DEFAULT_LIMITS.indexes_per_table_max} - drop some",
                 code="TooManyIndexes",
             )
+        self.rules: TableRules = table_rules(name, validator, field_rules or {}, self.indexes)
 
     def _declare(self, index: Index) -> None:
         owner = f"{self.name}.{index.name}"
@@ -144,7 +151,8 @@ class TableDefinition:
             return cast("dict[str, Value]", self._model.dump(document))
         if not isinstance(document, dict):
             raise mismatch("a dict", document, "", way_out=f"`{self.name}` is a table of dicts")
-        fields = cast("dict[Any, Any]", document)
+        # What the database sets itself need not be given.
+        fields = {**dict.fromkeys(self.rules.updated_at, 0.0), **cast("dict[Any, Any]", document)}
         for name in fields:
             _check_field_name(self.name, name)
         dumped = (self.validator or AnyValidator()).dump(fields)
@@ -275,8 +283,18 @@ def table_definition(source: type[Document] | Table) -> TableDefinition:
         validator=derive_model(source, (source,)),
         document_class=source,
         declared=declared_indexes(source),
+        field_rules=declared_rules(source),
     )
     return definition
+
+
+def declared_rules(document_class: type[Document]) -> dict[str, tuple[FieldRule, ...]]:
+    """The rules beside the annotations of a class, by Python name."""
+    rules = {
+        name: tuple(item for item in field.metadata if isinstance(item, FieldRule))
+        for name, field in document_class.__pydantic_fields__.items()
+    }
+    return {name: of_field for name, of_field in rules.items() if of_field}
 
 
 def system_table(name: str, indexes: Mapping[str, tuple[str, ...]]) -> TableDefinition:
