@@ -1,0 +1,1 @@
+"""An application that is killed: every row says which call wrote it."""
