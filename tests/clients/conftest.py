@@ -26,8 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextlib.contextmanager
-def _running(data: Path) -> Iterator[DevServer]:
-    server = DevServer(data)
+def running_server(data: Path, *options: str) -> Iterator[DevServer]:
+    server = DevServer(data, *options)
     server.start()
     try:
         yield server
@@ -39,14 +39,14 @@ def _running(data: Path) -> Iterator[DevServer]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[DevServer]:
-    with _running(tmp_path / "data") as running:
+    with running_server(tmp_path / "data") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
     """One server for a module whose tests write under names of their own: a start takes over a second."""
-    with _running(tmp_path_factory.mktemp("shared") / "data") as running:
+    with running_server(tmp_path_factory.mktemp("shared") / "data") as running:
         yield running
 
 

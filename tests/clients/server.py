@@ -25,8 +25,9 @@ STOP_DEADLINE_S = 10.0
 class DevServer:
     """One server over one data folder; `start` again after `stop` or `kill` serves the same data."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *options: str) -> None:
         self.data = data
+        self.options = options
         self.port = 0
         self.site_port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -48,7 +49,8 @@ class DevServer:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "reactivedb", "dev", str(CONFORMANCE), "--no-open"]
-        command += ["--port", str(self.port), "--site-port", str(self.site_port), "--data", str(self.data)]
+        command += ["--port", str(self.port), "--site-port", str(self.site_port)]
+        command += ["--data", str(self.data), *self.options]
         self._ready.clear()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
+from typing import Any
 
-from .conftest import JsRun, StartsScript
+import pytest
+
+from .conftest import JsRun, StartsScript, running_server
 from .probe import add, probe
 from .server import DevServer
 
@@ -45,6 +49,34 @@ def test_h41_twelve_megabytes_reach_npm(node: StartsScript, server: DevServer) -
     node("large", "twelveMegabytes", server.url).finish(timeout_s=60)
 
 
+def large_answer(server: DevServer, **options: object) -> list[dict[str, Any]]:
+    """All messages that bring a result of 12 MB, to its end."""
+    seen: list[dict[str, Any]] = []
+    with probe(server.url, **options) as wire:
+        wire.modify(add(0, "big:text", megabytes=12))
+        while not seen or (
+            seen[-1]["type"] == "TransitionChunk" and seen[-1]["partNumber"] + 1 < seen[-1]["totalParts"]
+        ):
+            seen.append(json.loads(wire.socket.recv(20)))
+    return seen
+
+
+def test_h41_npm_gets_a_large_transition_in_chunks_without_a_gap(server: DevServer) -> None:
+    chunks = large_answer(server)
+    assert {chunk["type"] for chunk in chunks} == {"TransitionChunk"}
+    assert [chunk["partNumber"] for chunk in chunks] == list(range(chunks[0]["totalParts"]))
+    assert len({(chunk["transitionId"], chunk["totalParts"]) for chunk in chunks}) == 1
+    whole = json.loads("".join(chunk["chunk"] for chunk in chunks))
+    assert whole["type"] == "Transition"
+    assert sum(map(len, whole["modifications"][0]["value"])) == 12_000_000
+
+
+def test_h41_pypi_which_knows_no_chunks_gets_none(server: DevServer) -> None:
+    (whole,) = large_answer(server, path="/api/sync", headers={"Convex-Client": "python-0.8.1"})
+    assert whole["type"] == "Transition"
+    assert sum(map(len, whole["modifications"][0]["value"])) == 12_000_000
+
+
 def test_h41_a_result_that_grows_past_a_chunk_reaches_npm(js: JsRun) -> None:
     js("large", "growing")
 
@@ -53,6 +85,17 @@ def test_h41_twelve_megabytes_reach_pypi_and_more_fails_cleanly(
     pypi: StartsScript, server: DevServer
 ) -> None:
     pypi("calls", "large", server.url).finish(timeout_s=60)
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_h42_npm_works_with_and_without_compression(
+    node: StartsScript, server: DevServer, tmp_path: Path, agreed: bool
+) -> None:
+    if not agreed:
+        node("large", "compression", server.url, agreed=False).finish(timeout_s=60)
+        return
+    with running_server(tmp_path / "compressing", "--compression") as compressing:
+        node("large", "compression", compressing.url, agreed=True).finish(timeout_s=60)
 
 
 def test_h42_npm_works_without_offering_compression(node: StartsScript, server: DevServer) -> None:

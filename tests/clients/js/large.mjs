@@ -28,7 +28,20 @@ export async function withoutCompression(stage) {
   await twelve(stage.client({ webSocketConstructor: PlainSocket }));
 }
 
-/** 12 MB, and then the same query grows while it is watched. */
+/** The client offers compression, as it does of itself; the server may take it up. */
+export async function compression(stage) {
+  const sockets = [];
+  class Socket extends WebSocket {
+    constructor(url) {
+      super(url);
+      sockets.push(this);
+    }
+  }
+  await twelve(stage.client({ webSocketConstructor: Socket }));
+  assert.equal(sockets[0].extensions.includes("permessage-deflate"), stage.params.agreed);
+}
+
+/** The result of one query grows past the size of a chunk while it is watched. */
 export async function growing(stage) {
   const client = stage.client();
   const value = "é".repeat(400_000);
