@@ -3,9 +3,19 @@
 from reactivedb.schema.annotations import validator_for
 from reactivedb.schema.arguments import ARGUMENT_ERROR, RETURNS_ERROR, ArgsValidator, returns_validator
 from reactivedb.schema.bounds import IndexBounds, Source, source_bounds
+from reactivedb.schema.constraints import (
+    OnDelete,
+    Reference,
+    TransitionRule,
+    Transitions,
+    UpdatedAt,
+    updated_at,
+)
 from reactivedb.schema.constructors import v
 from reactivedb.schema.document import Document, Id, Model, StoredFile, mark_stored
+from reactivedb.schema.fingerprint import fingerprint
 from reactivedb.schema.index import BoundIndex, Index, IndexDefinition, IndexRange
+from reactivedb.schema.migration import Migration, migration
 from reactivedb.schema.mismatch import with_code
 from reactivedb.schema.objects import ObjectValidator
 from reactivedb.schema.schema import Schema
@@ -24,19 +34,28 @@ __all__ = [
     "IndexBounds",
     "IndexDefinition",
     "IndexRange",
+    "Migration",
     "Model",
     "ObjectValidator",
+    "OnDelete",
+    "Reference",
     "Schema",
     "Source",
     "StoredFile",
     "Table",
     "TableDefinition",
+    "TransitionRule",
+    "Transitions",
+    "UpdatedAt",
     "Validator",
+    "fingerprint",
     "mark_stored",
+    "migration",
     "returns_validator",
     "source_bounds",
     "system_table",
     "table_definition",
+    "updated_at",
     "v",
     "validator_for",
     "with_code",

@@ -10,21 +10,25 @@ from reactivedb.errors import SchemaError
 from reactivedb.schema.bounds import Source
 from reactivedb.schema.document import Document
 from reactivedb.schema.index import IndexRange
+from reactivedb.schema.migration import Migration
 from reactivedb.schema.table import Table, TableDefinition, table_definition
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The tables by name."""
+    """The tables by name, and the migrations in the order they were declared."""
 
     tables: dict[str, TableDefinition]
+    migrations: tuple[Migration, ...] = ()
 
     @classmethod
     def from_modules(cls, modules: Iterable[ModuleType]) -> Schema:
-        """All `Document` classes and `Table` objects that the modules can see.
+        """All `Document` classes, `Table` objects and migrations that the modules can see.
 
-        Raises: SchemaError if two of them claim one table, or one declares something that cannot be stored.
+        Raises: SchemaError if two of them claim one table or one name, or one declares something that
+            cannot be stored.
         """
+        modules = tuple(modules)
         tables: dict[str, TableDefinition] = {}
         owners: dict[str, str] = {}
         for module in modules:
@@ -44,7 +48,7 @@ class Schema:
                         table=definition.name,
                     )
                 owners.setdefault(definition.name, owner)
-        return cls(tables)
+        return cls(tables, _migrations(modules, tables))
 
     def table_of(self, source: Source) -> TableDefinition:
         """Raises: SchemaError `UnknownTable` if the application does not have it."""
@@ -59,6 +63,29 @@ class Schema:
                 table=definition.name,
             )
         return definition
+
+
+def _migrations(modules: Iterable[ModuleType], tables: dict[str, TableDefinition]) -> tuple[Migration, ...]:
+    found: dict[str, Migration] = {}
+    for module in modules:
+        for item in vars(module).values():
+            if not isinstance(item, Migration):
+                continue
+            if found.setdefault(item.name, item) is not item:
+                raise SchemaError(
+                    f"two migrations are called `{item.name}`, and a database remembers them by name"
+                    " - rename the one that has not run yet",
+                    code="DuplicateMigration",
+                    migration=item.name,
+                )
+            if tables.get(item.table.name) is not item.table:
+                raise SchemaError(
+                    f"migration `{item.name}` is of table `{item.table.name}`, which is not part of this"
+                    " application - pass the module that declares it to `App`",
+                    code="UnknownTable",
+                    table=item.table.name,
+                )
+    return tuple(found.values())
 
 
 def _declared_table(item: object) -> type[Document] | Table | None:

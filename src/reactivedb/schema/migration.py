@@ -1,0 +1,95 @@
+"""How does a program say what older documents become under a new schema?
+
+`@rdb.migration(Message)` makes a function from an old document (a dict in wire names, system fields
+included) to the new one. Only the declaration is here; when it runs is the engine's matter. The function is
+asked about one document more than once: on each read until the document is rewritten, and for views of the
+past ever after. So it has to give the same answer every time, and do nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+from reactivedb.errors import SchemaError
+from reactivedb.schema.document import CREATION_TIME_FIELD, ID_FIELD, Document
+from reactivedb.schema.names import check_identifier
+from reactivedb.schema.table import Table, TableDefinition, table_definition
+from reactivedb.values import Value, normalize
+
+_SYSTEM_FIELDS = (ID_FIELD, CREATION_TIME_FIELD)
+
+# None: the document is deleted.
+MigrationFunction: TypeAlias = "Callable[[dict[str, Any]], Mapping[str, Any] | Document | None]"
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One change of all documents of a table, run once per database and remembered by name."""
+
+    name: str
+    source: type[Document] | Table
+    function: MigrationFunction
+    # Of the function's text: an edited function is not the one that the indexes were built with.
+    digest: str = field(repr=False)
+
+    @property
+    def table(self) -> TableDefinition:
+        return table_definition(self.source)
+
+    def __call__(self, document: dict[str, Any], /) -> Mapping[str, Any] | Document | None:
+        """The function itself, so that a test can call it."""
+        return self.function(document)
+
+    def apply(self, fields: dict[str, Value]) -> dict[str, Value] | None:
+        """The new fields in stored form, system fields as they were; None to delete the document.
+
+        Raises: whatever the function raises; ValidationError, for what cannot be stored.
+        """
+        result = self.function(cast("dict[str, Any]", normalize(fields)))
+        if result is None:
+            return None
+        if isinstance(result, Document):
+            own = self.table.dump(result)
+        elif isinstance(result, dict):
+            own = {name: value for name, value in result.items() if name not in _SYSTEM_FIELDS}
+            own = cast("dict[str, Value]", normalize(own))
+        else:
+            raise SchemaError(
+                f"migration `{self.name}` returns a dict, a document or None, got `{type(result).__name__}`",
+                code="InvalidMigration",
+            )
+        return {**{name: fields[name] for name in _SYSTEM_FIELDS}, **own}
+
+
+def migration(
+    source: type[Document] | Table, /, *, name: str | None = None
+) -> Callable[[MigrationFunction], Migration]:
+    """Make a function the migration of a table's older documents; its name is remembered for ever.
+
+    Raises: SchemaError, for what is no function of one document.
+    """
+
+    def declare(function: MigrationFunction) -> Migration:
+        known_as = name or getattr(function, "__name__", "")
+        check_identifier("migration", known_as)
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise SchemaError(
+                f"migration `{known_as}` is a coroutine or a generator - write a plain `def`",
+                code="InvalidMigration",
+            )
+        return Migration(known_as, source, function, _digest(function))
+
+    return declare
+
+
+def _digest(function: Callable[..., Any]) -> str:
+    try:
+        text = inspect.getsource(function)
+    except (OSError, TypeError):
+        # Typed into an interpreter, or an object with `__call__`: there is no text to compare.
+        text = ""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
