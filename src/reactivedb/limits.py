@@ -32,11 +32,16 @@ class Limits:
     documents_read_max: int = 32_000
     read_size_bytes_max: int = 16 * MIB
     ranges_read_max: int = 4_096
+    # Half of that for one page, so that the function can still read something beside it.
+    page_rows_read_max: int = 16_000
+    page_read_size_bytes_max: int = 8 * MIB
     documents_written_max: int = 16_000
     written_size_bytes_max: int = 16 * MIB
     scheduled_max: int = 1_000
     scheduled_args_size_bytes_max: int = 16 * MIB
     nested_call_depth_max: int = 8
+    # A deletion that cascades further is carried on in jobs of this size, so that it never holds the lock long.
+    cascade_batch_max: int = 1_000
     log_line_count_max: int = 256
     log_line_length_max: int = 32 * KIB
     # A conflict is rare in one process; four tries are what Convex gives.
@@ -45,11 +50,25 @@ class Limits:
     # Schema (section e.1).
     indexes_per_table_max: int = 32
     fields_per_index_max: int = 16
+    # A new index of a larger table is built while the database serves: up to here it takes under a second.
+    documents_indexed_at_open_max: int = 10_000
+    # Documents that one batch of a back-fill or a migration deals with: it holds the lock some 10 ms.
+    schema_batch_documents_max: int = 200
 
     # Decoded documents kept in memory: bounds resident size, not correctness.
     document_cache_size_bytes_max: int = 64 * MIB
     # Results of queries that nobody subscribes to any more, kept in case somebody asks again.
     idle_result_size_bytes_max: int = 16 * MIB
+
+    # The newest commits, kept for consumers of the log that lag behind and for checking conflicts.
+    commit_history_size_bytes_max: int = 16 * MIB
+
+    # The past. A day, so that what went wrong at night can be looked at in the morning; Convex's service keeps
+    # some 30 s, enough for its `query_at_ts`.
+    log_retention_s: float = 24 * 3600.0
+    # A view of the past costs time in proportion to what was written since: for 64 MiB, some 200,000 small
+    # documents, a few seconds. It also bounds what replaced versions take on the disk.
+    log_retention_size_bytes_max: int = 64 * MIB
 
     # One client connection.
     pending_mutations_max: int = 1_000

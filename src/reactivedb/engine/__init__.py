@@ -4,9 +4,11 @@ from .catalog import Catalog, IndexState, SystemTable, TableState
 from .committer import CommitRecord, Committer, LogReader
 from .document import DocumentCache, StoredDocument
 from .engine import Engine
-from .history import begin_at
+from .history import begin_at, check_readable_at, versions_of
+from .interval import just_above, prefix_interval
 from .query import IndexScan, scan_of
 from .read_set import RangeRead, ReadSet
+from .retention import Retention, RetentionReport
 from .transaction import Transaction
 from .write_set import DocumentChange, WriteSet
 
@@ -22,11 +24,17 @@ __all__ = [
     "LogReader",
     "RangeRead",
     "ReadSet",
+    "Retention",
+    "RetentionReport",
     "StoredDocument",
     "SystemTable",
     "TableState",
     "Transaction",
     "WriteSet",
     "begin_at",
+    "check_readable_at",
+    "just_above",
+    "prefix_interval",
     "scan_of",
+    "versions_of",
 ]

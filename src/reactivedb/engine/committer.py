@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import ConflictError, StorageError
+from ..limits import MIB
 from ..storage import Commit, Outcome
 from .document import IndexKey
 from .read_set import ReadSet
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..storage import Storage
 
-# The commits kept for validating transactions that began before them.
+# The commits kept for validating transactions that began before them; their size is bounded as well.
 _HISTORY_MAX = 1024
 
 # Groups that were undone are remembered for those who commit in one thread and ask in the next moment.
@@ -37,19 +38,27 @@ class CommitRecord:
 
     ts: int
     write_set: WriteSet
+    size_bytes: int
 
 
 class LogReader:
-    """One consumer's place in the log."""
+    """One consumer's place in the log.
 
-    def __init__(self) -> None:
+    Bounded, since a consumer may not come for a long time: past the bound it is told that it has lost track,
+    as after commits that were undone.
+    """
+
+    def __init__(self, size_bytes_max: int) -> None:
         self._records: deque[CommitRecord] = deque()
+        self._size_bytes_max = size_bytes_max
+        self._size_bytes = 0
         self._lost = False
 
     def pull(self) -> list[CommitRecord]:
         """The commits since the last pull, in order."""
         records = list(self._records)
         self._records.clear()
+        self._size_bytes = 0
         return records
 
     @property
@@ -57,23 +66,30 @@ class LogReader:
         return bool(self._records) or self._lost
 
     def take_lost(self) -> bool:
-        """True once after commits were undone that this reader had already seen."""
+        """True once if what this reader knows cannot be trusted: commits were undone, or it was too slow."""
         lost, self._lost = self._lost, False
         return lost
 
     def append(self, record: CommitRecord) -> None:
         self._records.append(record)
+        self._size_bytes += record.size_bytes
+        if self._size_bytes > self._size_bytes_max and len(self._records) > 1:
+            self._records.clear()
+            self._size_bytes = 0
+            self._lost = True
 
     def forget_after(self, ts: int) -> None:
         while self._records and self._records[-1].ts > ts:
-            self._records.pop()
+            self._size_bytes -= self._records.pop().size_bytes
         self._lost = True
 
 
 class Committer:
     """The only place where a commit timestamp is assigned. The engine's lock guards it."""
 
-    def __init__(self, storage: Storage, clock: Clock, *, last_ts: int) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, *, last_ts: int, history_size_bytes_max: int = 16 * MIB
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self.applied_ts = last_ts
@@ -81,7 +97,9 @@ class Committer:
         self.durable_ts = last_ts
         # Never goes back, also not over commits that were undone: a timestamp names one commit for ever.
         self._assigned_ts = last_ts
-        self._history: deque[CommitRecord] = deque(maxlen=_HISTORY_MAX)
+        self._history: deque[CommitRecord] = deque()
+        self._history_size_bytes = 0
+        self._history_size_bytes_max = history_size_bytes_max
         self._history_from_ts = last_ts
         self._readers: list[LogReader] = []
         self._waiters: deque[tuple[int, DurableCallback]] = deque()
@@ -91,7 +109,7 @@ class Committer:
         self._abandoned: StorageError | None = None
 
     def reader(self) -> LogReader:
-        reader = LogReader()
+        reader = LogReader(self._history_size_bytes_max)
         self._readers.append(reader)
         return reader
 
@@ -134,10 +152,13 @@ class Committer:
         """
         self._storage.append(commit)
         self.applied_ts = ts
-        record = CommitRecord(ts, write_set)
-        if len(self._history) == _HISTORY_MAX:
-            self._history_from_ts = self._history[0].ts
+        record = CommitRecord(ts, write_set, write_set.size_bytes())
         self._history.append(record)
+        self._history_size_bytes += record.size_bytes
+        while len(self._history) > _HISTORY_MAX or self._history_size_bytes > self._history_size_bytes_max:
+            oldest = self._history.popleft()
+            self._history_size_bytes -= oldest.size_bytes
+            self._history_from_ts = oldest.ts
         for reader in self._readers:
             reader.append(record)
 
@@ -182,7 +203,7 @@ class Committer:
         self._undone.append((self.flushed_ts, self._assigned_ts, error))
         self.applied_ts = self.flushed_ts
         while self._history and self._history[-1].ts > self.flushed_ts:
-            self._history.pop()
+            self._history_size_bytes -= self._history.pop().size_bytes
         for reader in self._readers:
             reader.forget_after(self.flushed_ts)
         lost = [callback for ts, callback in self._waiters if ts > self.flushed_ts]

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from .catalog import IndexState, TableState
 
 
+# Decoded fields, the Python object and the keys weigh about this many times the text.
+_OVERHEAD = 6
+_FIXED_SIZE_BYTES = 600
+
+
 class IndexKey(NamedTuple):
     """A document's place in an index: its bytes, and where the equality prefixes of them end."""
 
@@ -27,9 +32,13 @@ class IndexKey(NamedTuple):
 
 
 class StoredDocument:
-    """One version of one document. `ts` is 0 while its commit has no timestamp yet."""
+    """One version of one document. `ts` is 0 while its commit has no timestamp yet.
 
-    __slots__ = ("_fields", "_keys", "_object", "id", "json", "table", "ts")
+    A version that is older than a migration of its table is brought into the new form here, wherever it was
+    found (raises SchemaError `MigrationFailed`); `gone` is set if the migration deletes it.
+    """
+
+    __slots__ = ("_fields", "_keys", "_object", "gone", "id", "json", "table", "ts")
 
     def __init__(
         self, table: TableState, id: str, ts: int, json: bytes, *, fields: dict[str, Value] | None = None
@@ -37,6 +46,11 @@ class StoredDocument:
         self.table = table
         self.id = id
         self.ts = ts
+        self.gone = False
+        if fields is None and table.upgrade is not None and ts <= table.upgrade.until_ts:
+            upgraded = table.upgrade.apply(ts, json)
+            self.gone = upgraded is None
+            json = upgraded or json
         self.json = json
         self._fields = fields
         self._object: Any = None
@@ -52,6 +66,11 @@ class StoredDocument:
     @property
     def creation_time(self) -> float:
         return cast("float", self.fields["_creationTime"])
+
+    @property
+    def weight_bytes(self) -> int:
+        """About what this takes in memory once everything is worked out."""
+        return len(self.json) * _OVERHEAD + _FIXED_SIZE_BYTES
 
     def object(self) -> Any:
         """The document as user code sees it; shared only if nothing in it can be changed."""
@@ -73,10 +92,6 @@ class StoredDocument:
 class DocumentCache:
     """The newest version of recently used documents, bounded by the size of their texts."""
 
-    # Decoded fields, the Python object and the keys weigh about this many times the text.
-    OVERHEAD = 6
-    FIXED_SIZE_BYTES = 600
-
     def __init__(self, size_bytes_max: int) -> None:
         self._size_bytes_max = size_bytes_max
         self._size_bytes = 0
@@ -91,15 +106,15 @@ class DocumentCache:
     def put(self, document: StoredDocument) -> None:
         self.discard(document.id)
         self._documents[document.id] = document
-        self._size_bytes += self._weight(document)
+        self._size_bytes += document.weight_bytes
         while self._size_bytes > self._size_bytes_max and self._documents:
             _, oldest = self._documents.popitem(last=False)
-            self._size_bytes -= self._weight(oldest)
+            self._size_bytes -= oldest.weight_bytes
 
     def discard(self, id: str) -> None:
         found = self._documents.pop(id, None)
         if found is not None:
-            self._size_bytes -= self._weight(found)
+            self._size_bytes -= found.weight_bytes
 
     def clear(self) -> None:
         self._documents.clear()
@@ -110,8 +125,5 @@ class DocumentCache:
 
     def check(self) -> None:
         """Assert the invariant: the size is the sum of what is held, and within its bound."""
-        assert self._size_bytes == sum(self._weight(document) for document in self._documents.values())
+        assert self._size_bytes == sum(document.weight_bytes for document in self._documents.values())
         assert self._size_bytes <= self._size_bytes_max or not self._documents
-
-    def _weight(self, document: StoredDocument) -> int:
-        return len(document.json) * self.OVERHEAD + self.FIXED_SIZE_BYTES

@@ -17,14 +17,15 @@ from ..errors import StorageError, ValidationError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..storage import Commit, DocumentWrite, Outcome, Storage
 from ..values import decode_id
-from .backfill import build_indexes, check_documents
-from .catalog import Catalog, SystemTable, TableState, open_catalog
+from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
 from .document import DocumentCache, StoredDocument
+from .schema_change import Declaration, SchemaReport, change_schema
+from .retention import Retention
 from .transaction import Transaction, next_creation_time
 
 if TYPE_CHECKING:
-    from ..schema import TableDefinition
+    from ..schema import Migration, TableDefinition
     from .query import IndexScan
 
 
@@ -46,15 +47,27 @@ class Engine:
         self.lock = threading.RLock()
         self.entropy = entropy or (lambda: os.urandom(16))
         stored = storage.catalog()
-        self.committer = Committer(storage, self.clock, last_ts=stored.last_ts)
+        self.committer = Committer(
+            storage,
+            self.clock,
+            last_ts=stored.last_ts,
+            history_size_bytes_max=limits.commit_history_size_bytes_max,
+        )
+        self.retention = Retention(storage, self.clock, limits)
         self.cache = DocumentCache(limits.document_cache_size_bytes_max)
         self.catalog = Catalog(())
         self._last_creation_time = stored.last_creation_time
 
-    def declare(self, tables: Iterable[TableDefinition], system: Iterable[SystemTable]) -> None:
+    def declare(
+        self,
+        tables: Iterable[TableDefinition],
+        system: Iterable[SystemTable],
+        migrations: Iterable[Migration] = (),
+    ) -> SchemaReport:
         """Make these the tables: check what is stored against them, then build new indexes.
 
-        All or nothing: when it raises, file and catalog are as before.
+        All or nothing: when it raises, file and catalog are as before. What takes longer (the indexes of
+        large tables, migrations) is left to `schema_work`.
 
         Raises:
             SchemaError: `SchemaMismatch`, listing the first documents that do not fit.
@@ -64,9 +77,10 @@ class Engine:
             self.flush()
             previous = self.catalog
             try:
-                catalog, to_build = open_catalog(self.storage, tables, system)
-                check_documents(self.storage, catalog)
-                build_indexes(self.storage, catalog, to_build)
+                declaration = Declaration(tuple(tables), tuple(system), tuple(migrations))
+                catalog, report = change_schema(
+                    self.storage, declaration, applied_ts=self.committer.applied_ts, limits=self.limits
+                )
                 self.storage.flush()
                 self.storage.sync()
             except BaseException:
@@ -76,6 +90,7 @@ class Engine:
             self.catalog = catalog
             # Documents point at their table's old definition.
             self.cache.clear()
+            return report
 
     # Reading the state
 
@@ -87,6 +102,8 @@ class Engine:
             if version is None:
                 return None
             document = StoredDocument(table, id, version.ts, version.value)
+            if document.gone:
+                return None
             self.cache.put(document)
         return document
 
@@ -195,6 +212,8 @@ class Engine:
         """Commit the open group into the file. Raises StorageError after undoing it."""
         with self.lock:
             try:
+                if self.committer.applied_ts > self.committer.flushed_ts:
+                    self.retention.step()
                 return self.committer.flush()
             except StorageError as error:
                 self.undo_open_group(error)

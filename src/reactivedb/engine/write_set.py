@@ -40,6 +40,14 @@ class DocumentChange:
 class WriteSet:
     changes: tuple[DocumentChange, ...]
 
+    def size_bytes(self) -> int:
+        """About what the change keeps in memory: both texts of each document, decoded and not."""
+        return sum(
+            (0 if change.old is None else change.old.weight_bytes)
+            + (0 if change.new is None else change.new.weight_bytes)
+            for change in self.changes
+        )
+
     def intersects(self, read_set: ReadSet) -> DocumentChange | None:
         """The first change that the reader would have seen, or None."""
         for change in self.changes:
