@@ -1,99 +1,113 @@
-"""Does what is stored fit the schema, and what are the entries of a new index?
+"""What are the entries of a new index?
 
-Both read every document of the tables concerned, in batches, at `open`. Documents are checked only when
-the table's validator has changed since the last time, which the storage's meta remembers.
+They are made of every document of the table, a batch at a time in the order of ids: at once when the table
+is small or the index must hold from its first moment, else while the database serves. In the second case
+commits keep the entries of what they write, as for any index, so a batch only adds what was there before;
+the id it has come to is kept in the meta with the batch's own entries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from ..errors import SchemaError, ValidationError
+from ..values import UNSET, decode_key, dumps, loads
 from .document import StoredDocument
 
 if TYPE_CHECKING:
-    from ..storage import Storage
-    from .catalog import Catalog, IndexState, TableState
+    from ..storage import Storage, StoredVersion
+    from .catalog import IndexState, TableState
 
-_BATCH = 1_000
-_SHOWN_MAX = 10
+BATCH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Offender:
-    """One stored document that the schema would no longer take."""
+class BuildProgress:
+    """How far the building of one index has come: up to the id `cursor`."""
 
-    table: str
-    id: str
-    path: str
-    message: str
-
-
-def check_documents(storage: Storage, catalog: Catalog) -> None:
-    """Compare the documents of every table whose validator is new with that validator.
-
-    Raises:
-        SchemaError: `SchemaMismatch`; `offenders` holds the first ten, `count` how many there are.
-    """
-    shown: list[Offender] = []
-    count = 0
-    for table in catalog:
-        meta_key = f"validator:{table.number}"
-        text = str(table.definition.validator)
-        if storage.get_meta(meta_key) == text:
-            continue
-        for document in stored_documents(storage, table):
-            try:
-                table.definition.check(document.fields)
-            except ValidationError as error:
-                count += 1
-                if len(shown) < _SHOWN_MAX:
-                    shown.append(Offender(table.name, document.id, error.path, error.message))
-        storage.set_meta(meta_key, text)
-    if count:
-        lines = "\n".join(f"  {row.table} {row.id} {row.path}: {row.message}" for row in shown)
-        more = f"\n  ... and {count - len(shown)} more" if count > len(shown) else ""
-        raise SchemaError(
-            f"{count} stored document(s) do not fit the schema; nothing was changed. Widen the schema, "
-            f"or mend the documents with the previous one:\n{lines}{more}",
-            code="SchemaMismatch",
-            offenders=shown,
-            count=count,
-        )
+    cursor: str = ""
+    done: int = 0
+    total: int = 0
 
 
-def build_indexes(storage: Storage, catalog: Catalog, indexes: Iterable[IndexState]) -> None:
-    """Write the entries of new indexes and mark them ready."""
-    by_table: dict[str, list[IndexState]] = {}
-    for index in indexes:
-        by_table.setdefault(index.definition.table, []).append(index)
-    for name, wanted in by_table.items():
-        table = catalog.table(name)
-        batch: list[tuple[int, bytes, str]] = []
-        for document in stored_documents(storage, table):
-            batch.extend((index.number, document.key(index).key, document.id) for index in wanted)
-            if len(batch) >= _BATCH:
-                storage.add_index_entries(batch)
-                batch = []
-        storage.add_index_entries(batch)
-    _mark_ready(storage)
+def load_progress(storage: Storage, index_number: int) -> BuildProgress:
+    text = storage.get_meta(_progress_key(index_number))
+    if not text:
+        return BuildProgress()
+    cursor, done, total = cast("list[Any]", loads(text))
+    return BuildProgress(cursor, int(done), int(total))
 
 
-def _mark_ready(storage: Storage) -> None:
-    for row in storage.catalog().indexes:
-        if row.state == "building":
-            storage.put_index(replace(row, state="ready"))
+def save_progress(storage: Storage, index_number: int, progress: BuildProgress | None) -> None:
+    """Into the open group; None forgets it."""
+    text = "" if progress is None else dumps([progress.cursor, progress.done, progress.total]).decode()
+    storage.set_meta(_progress_key(index_number), text)
 
 
-def stored_documents(storage: Storage, table: TableState) -> Iterator[StoredDocument]:
+def _progress_key(index_number: int) -> str:
+    return f"index_build:{index_number}"
+
+
+def stored_versions(storage: Storage, table_number: int, *, after: str = "") -> Iterator[StoredVersion]:
     """Every document of a table in id order, a batch at a time."""
-    low = ""
     while True:
-        batch = storage.scan_table(table.number, low, None, limit=_BATCH)
-        for version in batch:
-            yield StoredDocument(table, version.id, version.ts, version.value)
-        if len(batch) < _BATCH:
+        batch = storage.scan_table(table_number, _above(after), None, limit=BATCH)
+        yield from batch
+        if len(batch) < BATCH:
             return
-        low = batch[-1].id + "\x00"
+        after = batch[-1].id
+
+
+def next_versions(storage: Storage, table: TableState, after: str, limit: int) -> list[StoredVersion]:
+    """One batch of a table's documents behind an id."""
+    return storage.scan_table(table.number, _above(after), None, limit=limit)
+
+
+def _above(id: str) -> str:
+    return f"{id}\x00" if id else ""
+
+
+def entries_of(document: StoredDocument, indexes: list[IndexState]) -> list[tuple[int, bytes, str]]:
+    """Where a document belongs in these indexes."""
+    return [(index.number, document.key(index).key, document.id) for index in indexes]
+
+
+def add_batch(
+    storage: Storage, table: TableState, indexes: list[IndexState], versions: list[StoredVersion]
+) -> None:
+    """Write the entries of stored documents into the open group."""
+    entries: list[tuple[int, bytes, str]] = []
+    for version in versions:
+        document = StoredDocument(table, version.id, version.ts, version.value)
+        if not document.gone:
+            entries += entries_of(document, indexes)
+    storage.add_index_entries(entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A document that has the values of an earlier one in the fields of an index."""
+
+    id: str
+    other_id: str
+    values: tuple[Any, ...]
+
+
+def duplicates(storage: Storage, index: IndexState) -> Iterator[Duplicate]:
+    """Every document whose values in the index's fields are those of a document before it, in key order.
+
+    Documents that lack one of the fields are told apart by nothing and are no duplicates. Reads the whole
+    index; memory O(batch).
+    """
+    low, last_prefix, last_id = b"", b"", ""
+    while batch := storage.scan(index.number, low, b"\xff", limit=BATCH):
+        for key, id in batch:
+            prefix = index.fields_of_key(key, id)
+            if prefix != last_prefix:
+                last_prefix, last_id = prefix, id
+                continue
+            values = tuple(decode_key(prefix))
+            if UNSET not in values:
+                yield Duplicate(id, last_id, values)
+        low = batch[-1][0] + b"\x00"

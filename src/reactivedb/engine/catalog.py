@@ -6,20 +6,30 @@ entries that of their index. A table that the program no longer declares keeps i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, cast
 
 from ..errors import SchemaError
-from ..schema import IndexDefinition, TableDefinition
+from ..schema import IndexDefinition, Reference, TableDefinition
 from ..storage import IndexRow, Storage, TableRow
-from ..values import UNSET, Unset, Value, dumps, encode_key, key_parts, to_jsonable
+from ..values import UNSET, Unset, Value, decode_id, dumps, encode_key, key_parts, to_jsonable
 from .document import IndexKey, StoredDocument
 from .interval import EVERYTHING, Interval, just_above, prefix_interval
+from .mismatches import SchemaChange
+
+if TYPE_CHECKING:
+    from .migrations import Upgrade
 
 FIRST_USER_TABLE: Final = 10_001
 ID_FIELDS: Final = ("_id",)
+IMPLICIT_INDEX_NAMES: Final = ("by_id", "by_creation_time")
 CREATION_FIELD: Final = "_creationTime"
+_CREATED_SIZE: Final = len(encode_key((0.0,)))
+# Of an index: entries are missing; complete and open to queries; complete, but declared as staged.
+BUILDING: Final = "building"
+READY: Final = "ready"
+STAGED: Final = "staged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +43,12 @@ class SystemTable:
 class IndexState:
     """One index of one table, under its number."""
 
-    __slots__ = ("_paths", "_with_creation_time", "definition", "is_by_id", "number")
+    __slots__ = ("_paths", "_with_creation_time", "definition", "is_by_id", "number", "state")
 
-    def __init__(self, number: int, definition: IndexDefinition) -> None:
+    def __init__(self, number: int, definition: IndexDefinition, *, state: str = READY) -> None:
         self.number = number
         self.definition = definition
+        self.state = state
         self.is_by_id = definition.fields == ID_FIELDS
         self._paths = tuple(tuple(field.split(".")) for field in definition.fields)
         self._with_creation_time = definition.fields[-1] != CREATION_FIELD
@@ -48,8 +59,7 @@ class IndexState:
         if self.is_by_id:
             return IndexKey(tail, ())
         fields = document.table.definition.read_form(document.fields)
-        values = [_at_path(fields, path) for path in self._paths]
-        parts = key_parts(values)
+        parts = key_parts(self.values_in(fields))
         ends: list[int] = []
         end = 0
         for part in parts:
@@ -61,6 +71,25 @@ class IndexState:
             ends.append(end + len(created))
             return IndexKey(b"".join((*parts, created, tail)), tuple(ends))
         return IndexKey(b"".join((*parts, tail)), tuple(ends))
+
+    def values_in(self, fields: Mapping[str, Value]) -> list[Value | Unset]:
+        """The values of the index's fields in a document in read form."""
+        return [_at_path(fields, path) for path in self._paths]
+
+    @property
+    def complete_state(self) -> str:
+        """What the index is once all its entries are there."""
+        return STAGED if self.definition.staged else READY
+
+    @property
+    def enforces_unique(self) -> bool:
+        """Whether two documents with the same values in its fields are refused."""
+        return self.definition.unique and not self.definition.staged
+
+    def fields_of_key(self, key: bytes, id: str) -> bytes:
+        """The part of a key that the declared fields make: without creation time and id."""
+        end = len(key) - len(id)
+        return key[: end - _CREATED_SIZE] if self._with_creation_time else key[:end]
 
     def prefix(self, equal: tuple[Value | Unset, ...]) -> bytes:
         if self.is_by_id:
@@ -104,7 +133,7 @@ def _at_path(fields: Mapping[str, Value], path: tuple[str, ...]) -> Value | Unse
 class TableState:
     """One table under its number, with its indexes."""
 
-    __slots__ = ("all_indexes", "by_creation_time", "by_id", "definition", "indexes", "number")
+    __slots__ = ("all_indexes", "by_creation_time", "by_id", "definition", "indexes", "number", "upgrade")
 
     def __init__(self, number: int, definition: TableDefinition, indexes: Mapping[str, IndexState]) -> None:
         self.number = number
@@ -113,6 +142,8 @@ class TableState:
         self.by_id = self.indexes["by_id"]
         self.by_creation_time = self.indexes["by_creation_time"]
         self.all_indexes = tuple(self.indexes.values())
+        # What versions go through that migrations have not rewritten yet; None: there are none.
+        self.upgrade: Upgrade | None = None
 
     @property
     def name(self) -> str:
@@ -133,6 +164,10 @@ class Catalog:
     def __init__(self, tables: Iterable[TableState]) -> None:
         self._by_name = {table.name: table for table in tables}
         self._by_number = {table.number: table for table in self._by_name.values()}
+        self._references: dict[str, list[tuple[TableState, Reference]]] = {}
+        for table in self._by_name.values():
+            for reference in table.definition.rules.references:
+                self._references.setdefault(reference.target, []).append((table, reference))
 
     def __iter__(self) -> Iterator[TableState]:
         return iter(self._by_name.values())
@@ -151,6 +186,14 @@ class Catalog:
     def find(self, name: str) -> TableState | None:
         return self._by_name.get(name)
 
+    def references_to(self, name: str) -> Sequence[tuple[TableState, Reference]]:
+        """The fields that have a rule for the deletion of that table's documents."""
+        return self._references.get(name, ())
+
+    def table_of_id(self, id: str) -> TableState | None:
+        """Raises: ValidationError `InvalidId`."""
+        return self.by_number(decode_id(id)[0])
+
     def by_number(self, number: int) -> TableState | None:
         return self._by_number.get(number)
 
@@ -163,19 +206,30 @@ def index_definition_text(table: TableDefinition, index: IndexDefinition) -> str
     return dumps([list(index.fields), relevant]).decode()
 
 
-def open_catalog(
-    storage: Storage, tables: Iterable[TableDefinition], system: Iterable[SystemTable]
-) -> tuple[Catalog, list[IndexState]]:
-    """Give numbers to what is new, drop what is no longer declared; the second value is to be built.
+@dataclass(frozen=True, slots=True)
+class OpenedCatalog:
+    """The catalog, with what a declaration changes in the file."""
 
-    Writes into the storage's open group; the caller fills the indexes and flushes.
+    catalog: Catalog
+    changes: list[SchemaChange]
+    dropped_index_numbers: list[int]
+
+
+def open_catalog(
+    storage: Storage,
+    tables: Iterable[TableDefinition],
+    system: Iterable[SystemTable],
+    *,
+    reindexed: frozenset[str] = frozenset(),
+) -> OpenedCatalog:
+    """Give numbers to what is new, drop what is no longer declared; new indexes are in state `building`.
+
+    All indexes of the tables in `reindexed` are made new. Writes into the storage's open group; the caller
+    fills the indexes and flushes.
     """
-    stored = storage.catalog()
-    number_of = {row.name: row.number for row in stored.tables}
-    rows = {(row.table_number, row.name): row for row in stored.indexes}
+    opening = _Opening(storage)
+    number_of = {row.name: row.number for row in storage.catalog().tables}
     next_table = max((n + 1 for n in number_of.values() if n >= FIRST_USER_TABLE), default=FIRST_USER_TABLE)
-    next_index = max((row.number + 1 for row in stored.indexes), default=1)
-    to_build: list[IndexState] = []
     states: list[TableState] = []
     wanted: list[tuple[int | None, TableDefinition]] = [(row.number, row.definition) for row in system]
     wanted += [(number_of.get(definition.name), definition) for definition in tables]
@@ -185,24 +239,59 @@ def open_catalog(
         is_new = definition.name not in number_of
         if is_new:
             storage.put_table(TableRow(number, definition.name))
-        indexes: dict[str, IndexState] = {}
-        for index in definition.indexes.values():
-            text = index_definition_text(definition, index)
-            row = rows.pop((number, index.name), None)
-            if row is None or row.definition != text:
-                if row is not None:
-                    storage.drop_index(row.number)
-                row = IndexRow(next_index, number, index.name, index.fields, text, "building")
-                next_index += 1
-                storage.put_index(row)
-            state = IndexState(row.number, index)
-            indexes[index.name] = state
-            if row.state == "building" and not state.is_by_id:
-                to_build.append(state)
+            opening.changes.append(SchemaChange("added", definition.name))
+        indexes = {
+            index.name: opening.index(number, definition, index, anew=definition.name in reindexed)
+            for index in definition.indexes.values()
+        }
         states.append(TableState(number, definition, indexes))
-    declared = {state.number for state in states}
-    for row in rows.values():
-        # A table that is not declared any more keeps its documents and the order they came in.
-        if row.table_number in declared:
-            storage.drop_index(row.number)
-    return Catalog(states), to_build
+    names = {state.name for state in states}
+    opening.changes += [SchemaChange("declared no more", name) for name in number_of if name not in names]
+    opening.drop_rest({state.number: state.name for state in states})
+    return OpenedCatalog(Catalog(states), opening.changes, opening.dropped)
+
+
+class _Opening:
+    """The rows of indexes while they are compared with the declared ones."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        rows = storage.catalog().indexes
+        self._rows = {(row.table_number, row.name): row for row in rows}
+        self._next = max((row.number + 1 for row in rows), default=1)
+        self.changes: list[SchemaChange] = []
+        self.dropped: list[int] = []
+
+    def index(
+        self, table_number: int, table: TableDefinition, index: IndexDefinition, *, anew: bool
+    ) -> IndexState:
+        text = index_definition_text(table, index)
+        row = self._rows.pop((table_number, index.name), None)
+        is_by_id = index.fields == ID_FIELDS
+        if row is None or row.definition != text or (anew and not is_by_id):
+            if row is not None:
+                self._drop(row.number)
+            if index.name not in IMPLICIT_INDEX_NAMES:
+                kind = "added" if row is None else "built again"
+                self.changes.append(SchemaChange(kind, table.name, index.name))
+            state = READY if is_by_id else BUILDING
+            row = IndexRow(self._next, table_number, index.name, index.fields, text, state)
+            self._next += 1
+            self._storage.put_index(row)
+        found = IndexState(row.number, index, state=row.state)
+        if found.state not in (BUILDING, found.complete_state):
+            # Its entries are all there, so a staged index opens, or closes, at once.
+            self._storage.put_index(replace(row, state=found.complete_state))
+            found.state = found.complete_state
+        return found
+
+    def _drop(self, number: int) -> None:
+        self._storage.drop_index(number)
+        self.dropped.append(number)
+
+    def drop_rest(self, declared: Mapping[int, str]) -> None:
+        for row in self._rows.values():
+            # A table that is not declared any more keeps its documents and the order they came in.
+            if row.table_number in declared:
+                self._drop(row.number)
+                self.changes.append(SchemaChange("dropped", declared[row.table_number], row.name))

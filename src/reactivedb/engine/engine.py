@@ -20,8 +20,8 @@ from ..values import decode_id
 from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
 from .document import DocumentCache, StoredDocument
-from .schema_change import Declaration, SchemaReport, change_schema
 from .retention import Retention
+from .schema_change import Declaration, SchemaReport, change_schema
 from .transaction import Transaction, next_creation_time
 
 if TYPE_CHECKING:
