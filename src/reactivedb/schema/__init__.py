@@ -16,7 +16,7 @@ from reactivedb.schema.document import Document, Id, Model, StoredFile, mark_sto
 from reactivedb.schema.fingerprint import fingerprint
 from reactivedb.schema.index import BoundIndex, Index, IndexDefinition, IndexRange
 from reactivedb.schema.migration import Migration, migration
-from reactivedb.schema.mismatch import with_code
+from reactivedb.schema.mismatch import shown, with_code
 from reactivedb.schema.objects import ObjectValidator
 from reactivedb.schema.schema import Schema
 from reactivedb.schema.table import Table, TableDefinition, system_table, table_definition
@@ -52,6 +52,7 @@ __all__ = [
     "mark_stored",
     "migration",
     "returns_validator",
+    "shown",
     "source_bounds",
     "system_table",
     "table_definition",

@@ -138,7 +138,8 @@ def table_rules(
     references: list[Reference] = []
     transitions: list[TransitionRule] = []
     updated: list[str] = []
-    unique = tuple(index for index in indexes.values() if index.unique)
+    # A staged index may not hold every document yet, so it cannot say what is taken.
+    unique = tuple(index for index in indexes.values() if index.unique and not index.staged)
     for name, of_field in rules.items():
         field = _field(table, validator, name)
         owner = f"{table}.{field.wire}"

@@ -202,6 +202,11 @@ class TableDefinition:
         made = model.validated(model.load_fields(fields), "")
         return model.dump_fields(made.__dict__, "")
 
+    @cached_property
+    def wire_names(self) -> dict[str, str]:
+        """The wire names of declared fields by Python name."""
+        return {} if self._model is None else {field.name: field.wire for field in self._model.fields}
+
     def check(self, fields: Mapping[str, Value]) -> None:
         """Does a document that is already stored fit this definition?
 
