@@ -4,6 +4,7 @@
     ├── SchemaError            the program is wrong; raised while declaring, before anything runs
     ├── RequestError           the caller is wrong; code and message go to the client
     │   ├── ApplicationError   raised by user code, carries `data` (Convex: ConvexError)
+    │   │   └── InvalidCursorError   a page is asked for with the cursor of another query
     │   ├── ValidationError    argument, document or return value; carries `path`
     │   ├── FunctionNotFoundError
     │   └── LimitExceededError names the limit, its value and what was asked
@@ -64,6 +65,21 @@ class ApplicationError(RequestError):
     @property
     def wire_text(self) -> str:
         return f"Uncaught ConvexError: {self.message}"
+
+
+class InvalidCursorError(ApplicationError):
+    """A cursor does not belong to the query it is used with; the pages have to be read from the first on."""
+
+    default_code = "InvalidCursor"
+
+    def __init__(self, message: str) -> None:
+        # Convex's hooks look for exactly this, and begin again.
+        super().__init__({"isConvexSystemError": True, "paginationError": "InvalidCursor"})
+        self.message = message
+
+    @property
+    def wire_text(self) -> str:
+        return f"{self.code}: {self.message}"
 
 
 class ValidationError(RequestError):

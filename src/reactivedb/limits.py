@@ -40,7 +40,8 @@ class Limits:
     scheduled_max: int = 1_000
     scheduled_args_size_bytes_max: int = 16 * MIB
     nested_call_depth_max: int = 8
-    # A deletion that cascades further is carried on in jobs of this size, so that it never holds the lock long.
+    # A deletion that cascades further is carried on in jobs of this size, so that it never holds the lock
+    # for long.
     cascade_batch_max: int = 1_000
     log_line_count_max: int = 256
     log_line_length_max: int = 32 * KIB

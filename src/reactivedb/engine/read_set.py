@@ -59,6 +59,13 @@ class RangeRead:
         self.exhausted = True
         self.low, self.high = self._low, self._high
 
+    def trim(self, boundary: bytes) -> None:
+        """What was looked at beyond `boundary` had no part in the run's result, so it does not count."""
+        if self.reverse:
+            self.low, self.exhausted = max(self.low, boundary), self.exhausted and boundary <= self.low
+        else:
+            self.high, self.exhausted = min(self.high, boundary), self.exhausted and boundary >= self.high
+
     def contains(self, key: bytes) -> bool:
         return self.low <= key < self.high
 

@@ -18,6 +18,7 @@ from sortedcontainers import SortedDict
 
 from ..errors import LimitExceededError, ReactiveDBError, ValidationError
 from ..values import Value, decode_id, depth, encode, encode_id, size_bytes
+from .backfill import check_ready
 from .document import StoredDocument
 from .interval import just_above
 from .read_set import RangeRead, ReadSet
@@ -48,7 +49,7 @@ class Transaction:
     def __init__(self, engine: Engine, *, seed: bytes, now_ns: int, base_ts: int) -> None:
         self._engine = engine
         self._storage = engine.storage
-        self._limits = engine.limits
+        self.limits = self._limits = engine.limits
         self.base_ts = base_ts
         self.now_ms = now_ns / 1e6
         self.seed = seed
@@ -64,6 +65,8 @@ class Transaction:
         self._hidden: dict[int, dict[bytes, int]] = {}
         self._ids_made = 0
         self._documents_read = 0
+        # Reads made for the schema's rules.
+        self._probe_count = 0
         self._bytes_read = 0
         self._documents_written = 0
         self._bytes_written = 0
@@ -111,11 +114,12 @@ class Transaction:
     def scan(self, scan: IndexScan) -> Iterator[tuple[StoredDocument, RangeRead]]:
         """The documents of a range in index order, each with the read it extends."""
         read = self.begin_scan(scan)
-        return ((document, read) for document in self.documents(scan, read))
+        return ((document, read) for _, document in self.documents(scan, read))
 
     def begin_scan(self, scan: IndexScan) -> RangeRead:
         self._begin_read()
-        if len(self.read_set) >= self._limits.ranges_read_max:
+        check_ready(self._storage, scan.index)
+        if len(self.read_set) - self._probe_count >= self._limits.ranges_read_max:
             self._exceeded(
                 "TooManyReads", "ranges_read_max", self._limits.ranges_read_max, "index ranges read"
             )
@@ -123,7 +127,8 @@ class Transaction:
             RangeRead(scan.index.number, scan.interval, prefix=scan.prefix, reverse=scan.reverse)
         )
 
-    def documents(self, scan: IndexScan, read: RangeRead) -> Iterator[StoredDocument]:
+    def documents(self, scan: IndexScan, read: RangeRead) -> Iterator[tuple[bytes, StoredDocument]]:
+        """The index keys and documents of a scan, extending its read by each of them."""
         for key, id in self._keys(scan):
             pending = self._pending.get(id)
             document = pending.new if pending is not None else self._engine.load(scan.table, id)
@@ -131,9 +136,17 @@ class Transaction:
                 raise AssertionError(f"index {scan.index!r} points at {id}, which does not exist")
             read.consumed(key)
             self._count_read(document)
-            yield document
+            yield key, document
             self._begin_read()
         read.consumed_all()
+
+    @property
+    def documents_read(self) -> int:
+        return self._documents_read
+
+    @property
+    def bytes_read(self) -> int:
+        return self._bytes_read
 
     def count(self, scan: IndexScan) -> int:
         """How many documents lie in a range: from the index, without reading them."""
@@ -149,6 +162,35 @@ class Transaction:
         if added is not None:
             total += sum(1 for _ in added.irange(low, high, inclusive=(True, False)))
         return total
+
+    def probe(self, scan: IndexScan, limit: int) -> list[str]:
+        """The ids of up to `limit` documents of a range, for a rule of the schema.
+
+        It is recorded like any read, so that the rule holds against other writers, but it does not count
+        among the ranges that the function may read: the function did not ask.
+        """
+        self._begin_read()
+        check_ready(self._storage, scan.index)
+        read = self.read_set.record(RangeRead(scan.index.number, scan.interval, prefix=scan.prefix))
+        self._probe_count += 1
+        found: list[str] = []
+        for key, id in self._keys(scan):
+            read.consumed(key)
+            found.append(id)
+            if len(found) == limit:
+                return found
+        read.consumed_all()
+        return found
+
+    def used(self) -> float:
+        """Which share of its bounds this run has used up, by the one of which it used most."""
+        limits = self._limits
+        return max(
+            self._documents_read / limits.documents_read_max,
+            self._bytes_read / limits.read_size_bytes_max,
+            self._documents_written / limits.documents_written_max,
+            self._bytes_written / limits.written_size_bytes_max,
+        )
 
     def _keys(self, scan: IndexScan) -> Iterator[tuple[bytes, str]]:
         """Merge the state's keys with this transaction's own, in order; sees writes made meanwhile."""

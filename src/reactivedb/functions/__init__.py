@@ -6,6 +6,8 @@ from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
 from .log_lines import without_surrogates
 from .ownership import own
+from .pagination import PaginationOptions, PaginationResult
+from .query import OrderedQuery, Query
 from .registration import (
     Kind,
     RegisteredAction,
@@ -39,6 +41,10 @@ __all__ = [
     "Jobs",
     "Kind",
     "MutationCtx",
+    "OrderedQuery",
+    "PaginationOptions",
+    "PaginationResult",
+    "Query",
     "QueryCtx",
     "RegisteredAction",
     "RegisteredFunction",

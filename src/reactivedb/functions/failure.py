@@ -16,6 +16,7 @@ import pydantic
 from ..errors import (
     ApplicationError,
     ConflictError,
+    InvalidCursorError,
     ReactiveDBError,
     RequestError,
     StorageError,
@@ -69,6 +70,8 @@ def _describe_application_error(error: ApplicationError, request_id: str) -> Cal
             f"[Request ID: {request_id}] Server Error\n"
             f"Uncaught ApplicationError with data that is no value: {unfit}"
         )
+    if isinstance(error, InvalidCursorError):
+        return CallError(error.wire_text, data)
     text = error.data if isinstance(error.data, str) else data.decode()
     return CallError(f"Uncaught ConvexError: {text}", data)
 

@@ -24,6 +24,7 @@ from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
 from .failure import from_pydantic
 from .identity import Identity
+from .pagination import Journal
 from .registration import Kind, RegisteredFunction
 from .registry import FunctionDefinition, Registry
 from .scheduler import Scheduler
@@ -54,6 +55,8 @@ class RunResult:
     read_set: ReadSet | None = None
     saw_identity: bool = False
     tree: Any = None
+    # The ends of the pages that the run read, for the next run of the same live query.
+    journal: str | None = None
     recorded: bytes | None = None
 
     def unwrap(self) -> Any:
@@ -72,7 +75,9 @@ class RunResult:
 class Run:
     """The state of one top-level run, which its nested calls share."""
 
-    def __init__(self, runner: Runner, transaction: Transaction, identity: Identity) -> None:
+    def __init__(
+        self, runner: Runner, transaction: Transaction, identity: Identity, journal: str | None = None
+    ) -> None:
         self.runner = runner
         self.transaction = transaction
         self.identity = identity
@@ -80,8 +85,9 @@ class Run:
         self.depth = 0
         self.scheduled_count = 0
         self.scheduled_size_bytes = 0
-        self.reader = DatabaseReader(transaction, runner.engine.catalog)
-        self.writer = DatabaseWriter(transaction, runner.engine.catalog)
+        self.journal = Journal(journal)
+        self.reader = DatabaseReader(transaction, runner.engine.catalog, journal=self.journal)
+        self.writer = DatabaseWriter(transaction, runner.engine.catalog, journal=self.journal)
         self.scheduler = Scheduler(self)
 
     def nested(
@@ -158,22 +164,28 @@ class Runner:
         identity: Identity,
         *,
         at_ts: int | None = None,
+        journal: str | None = None,
     ) -> RunResult:
         """Run a query at the newest state, or at an earlier one. Never raises for what the function does.
+
+        With the `journal` of an earlier run, its pages end where that run's did.
 
         Raises:
             ValidationError: `TimestampOutOfRange`.
         """
         with self.engine.lock:
             transaction = self.engine.begin() if at_ts is None else begin_at(self.engine, at_ts)
-            run = Run(self, transaction, identity)
+            run = Run(self, transaction, identity, journal)
             lines = log_lines.LogLines(self.engine.limits)
             result = RunResult(transaction.base_ts, log_lines=lines.lines, read_set=transaction.read_set)
             token = log_lines.current.set(lines)
             try:
                 result.value, result.tree = run.call(definition, named)
+                result.journal = run.journal.text
             except Exception as error:
                 result.error = self._failed(error)
+                # A run that failed before its pages did not move their ends.
+                result.journal = journal
             finally:
                 log_lines.current.reset(token)
                 transaction.finished = True

@@ -11,7 +11,7 @@ from reactivedb.values.json import (
     loads,
     to_jsonable,
 )
-from reactivedb.values.key import decode_key, encode_key, key_parts
+from reactivedb.values.key import decode_key, encode_key, end_of_values, key_parts
 from reactivedb.values.value import UNSET, Int64, Unset, Value, depth, normalize, size_bytes
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "encode_id",
     "encode_key",
     "encode_plain",
+    "end_of_values",
     "from_jsonable",
     "key_parts",
     "loads",

@@ -94,6 +94,14 @@ def decode_key(key: bytes) -> list[Value | Unset]:
     return values
 
 
+def end_of_values(key: bytes, count: int) -> int:
+    """Where the first `count` values of a key end, whatever bytes come after them."""
+    position = 0
+    for _ in range(count):
+        _, position = _decode(key, position)
+    return position
+
+
 def _encode(value: Any) -> bytes:
     kind = type_of(value)
     if kind is str:

@@ -1,0 +1,270 @@
+"""How is a long result read page by page, so that live pages neither overlap nor leave a gap?
+
+A cursor is a boundary in the order of a query, bound to that order by its names: table, index, fields, range
+and direction. It holds no document and no number, so it survives the deletion of what it points at, a
+restart, and an index built anew. Filters are not part of it: they say what is shown, not where.
+
+A page that is run again keeps its end: the run's `Journal` lists the end of every page that the run has
+made, in order, and the next run of the same live query is given it. Between two fixed boundaries a page
+gives everything, however many documents that are by then, and reads nothing else.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar, cast
+
+from ..errors import InvalidCursorError, ValidationError
+from ..schema import Model
+from ..values import UNSET, Unset, dumps, loads
+from .places import Boundary, MisplacedBoundaryError, Window, from_tree, to_tree
+from .sources import SKIPPED, Source, Step
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+# Behind the last document, whatever comes; of every query.
+END: Final = "END"
+# Convex's numbers: a page of more rows is better split, and so is one that has used most of what it may.
+_ROWS_RECOMMENDED_MAX: Final = 6_144
+_SHARE_RECOMMENDED_MAX: Final = 0.75
+
+PageStatus = Literal["SplitRecommended", "SplitRequired"]
+
+
+class PaginationOptions(Model):
+    """Which page: the argument that Convex's clients call `paginationOpts`.
+
+    `cursor` is None for the first page, else the `continue_cursor` of the page before. The others are set
+    by Convex's hooks: `end_cursor` makes it a page between two cursors, `id` only makes arguments differ.
+    """
+
+    __wire_argument__: ClassVar[str] = "paginationOpts"
+
+    num_items: int
+    cursor: str | None
+    end_cursor: str | Unset | None = UNSET
+    id: float | Unset = UNSET
+    maximum_rows_read: float | Unset = UNSET
+    maximum_bytes_read: float | Unset = UNSET
+
+
+class PaginationResult(Model, Generic[T]):
+    """One page. `is_done` says that it reaches to the end; only then there is nothing to load after it."""
+
+    page: list[T]
+    is_done: bool
+    continue_cursor: str
+    split_cursor: str | None
+    page_status: PageStatus | None
+
+    def map(self, convert: Callable[[T], U], /) -> PaginationResult[U]:
+        """The same page of something else; the other fields have to stay as they are."""
+        return _result(
+            [convert(item) for item in self.page],
+            self.continue_cursor,
+            split_cursor=self.split_cursor,
+            status=self.page_status,
+        )
+
+
+class Journal:
+    """The ends of the pages of one run: those it is given, and those it has made."""
+
+    def __init__(self, text: str | None = None) -> None:
+        self._given: Iterator[str] = iter(_cursors_of(text))
+        self._made: list[str] = []
+
+    def given_end(self) -> str | None:
+        """The end that the page now to be read had in the run before."""
+        return next(self._given, None)
+
+    def made(self, end: str) -> None:
+        self._made.append(end)
+
+    @property
+    def text(self) -> str | None:
+        """For the next run; None if this one has read no page."""
+        return dumps(self._made).decode() if self._made else None
+
+
+def _cursors_of(text: str | None) -> list[str]:
+    """What is no journal of ours counts as none: the pages are then read as for the first time."""
+    if text is None:
+        return []
+    try:
+        tree = loads(text)
+    except ValidationError:
+        return []
+    items = cast("list[object]", tree) if isinstance(tree, list) else []
+    return [item for item in items if isinstance(item, str)] if all(map(_is_text, items)) else []
+
+
+def _is_text(item: object) -> bool:
+    return isinstance(item, str)
+
+
+def read_page(source: Source, options: PaginationOptions, journal: Journal) -> PaginationResult[Any]:
+    """The page that the options ask for.
+
+    Raises:
+        ValidationError: `InvalidPageSize`.
+        InvalidCursorError: a cursor of the options is of another query, or of none.
+    """
+    if options.num_items < 1:
+        raise ValidationError(
+            f"`numItems` is a whole number from 1 on, got {options.num_items}", code="InvalidPageSize"
+        )
+    name = source.fingerprint()
+    try:
+        result = _page_between(source, name, options, journal.given_end())
+    except MisplacedBoundaryError:
+        raise _invalid("is of another query") from None
+    journal.made(result.continue_cursor)
+    return result
+
+
+def _page_between(
+    source: Source, name: str, options: PaginationOptions, given_end: str | None
+) -> PaginationResult[Any]:
+    if options.cursor == END:
+        return _result([], END)
+    start = _boundary_of(options.cursor, name) if options.cursor is not None else None
+    if isinstance(options.end_cursor, str):
+        end = options.end_cursor
+        bound = None if end == END else _boundary_of(end, name)
+    else:
+        end, bound = _still_fits(given_end, name)
+    page = _Page(source, Window(start, bound))
+    if end is None:
+        page.read(options)
+        end = END if page.exhausted else _cursor(name, source.after(page.rows[-1]))
+    else:
+        page.read_all()
+    return _result(page.values, end, split_cursor=page.split_cursor(name), status=page.status(options))
+
+
+def _still_fits(end: str | None, name: str) -> tuple[str | None, Boundary | None]:
+    """The end out of a journal; one that no longer fits the query is as good as none."""
+    if end is None or end == END:
+        return end, None
+    try:
+        return end, _boundary_of(end, name)
+    except (InvalidCursorError, MisplacedBoundaryError):
+        return None, None
+
+
+@dataclass(slots=True)
+class _Usage:
+    """What a run has read so far."""
+
+    rows: int
+    bytes: int
+
+
+class _Page:
+    """The rows of one page as they are read."""
+
+    def __init__(self, source: Source, window: Window) -> None:
+        self._source = source
+        self._window = window
+        self._before = self._usage()
+        self.rows: list[Step] = []
+        self.exhausted = False
+        self._is_cut = False
+
+    def _usage(self) -> _Usage:
+        transaction = self._source.transaction
+        return _Usage(transaction.documents_read, transaction.bytes_read)
+
+    def _used(self) -> _Usage:
+        now = self._usage()
+        return _Usage(now.rows - self._before.rows, now.bytes - self._before.bytes)
+
+    @property
+    def values(self) -> list[Any]:
+        return [value for _, value in self.rows if value is not SKIPPED]
+
+    def read_all(self) -> None:
+        """To the end of the window, however much that is by now."""
+        self.rows.extend(self._source.steps(self._window))
+
+    def read(self, options: PaginationOptions) -> None:
+        """Until enough is found, a bound is reached, or nothing is left; that is known only by asking."""
+        rows_max, bytes_max = self._maxima(options)
+        limits = self._source.transaction.limits
+        rows_max = min(rows_max, limits.documents_read_max - self._before.rows)
+        bytes_max = min(bytes_max, limits.read_size_bytes_max - self._before.bytes)
+        wanted = options.num_items
+        for step in self._source.steps(self._window):
+            self.rows.append(step)
+            wanted -= step[1] is not SKIPPED
+            if not wanted:
+                return
+            used = self._used()
+            if used.rows >= rows_max or used.bytes >= bytes_max:
+                self._is_cut = True
+                return
+        self.exhausted = True
+
+    def _maxima(self, options: PaginationOptions) -> tuple[float, float]:
+        limits = self._source.transaction.limits
+        rows, size = options.maximum_rows_read, options.maximum_bytes_read
+        return (
+            limits.page_rows_read_max if isinstance(rows, Unset) else rows,
+            limits.page_read_size_bytes_max if isinstance(size, Unset) else size,
+        )
+
+    def split_cursor(self, name: str) -> str | None:
+        """About the middle of the rows, those that a filter dropped among them."""
+        if len(self.rows) <= 2:
+            return None
+        return _cursor(name, self._source.after(self.rows[(len(self.rows) - 1) // 2]))
+
+    def status(self, options: PaginationOptions) -> PageStatus | None:
+        if self._is_cut:
+            return "SplitRequired"
+        used = self._used()
+        rows_max, bytes_max = self._maxima(options)
+        is_large = (
+            used.rows > min(_ROWS_RECOMMENDED_MAX, rows_max * _SHARE_RECOMMENDED_MAX)
+            or used.bytes > bytes_max * _SHARE_RECOMMENDED_MAX
+        )
+        return "SplitRecommended" if is_large and len(self.rows) > 2 else None
+
+
+def _result(
+    page: list[Any], end: str, *, split_cursor: str | None = None, status: PageStatus | None = None
+) -> PaginationResult[Any]:
+    # Without pydantic's checks: the documents have been checked when they were stored.
+    return PaginationResult[Any].model_construct(
+        page=page,
+        is_done=end == END,
+        continue_cursor=end,
+        split_cursor=split_cursor,
+        page_status=status,
+    )
+
+
+def _cursor(name: str, boundary: Boundary) -> str:
+    return urlsafe_b64encode(dumps([name, to_tree(boundary)])).rstrip(b"=").decode()
+
+
+def _boundary_of(cursor: str, name: str) -> Boundary:
+    """Raises: InvalidCursorError, MisplacedBoundaryError."""
+    try:
+        tree = loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, ValidationError):
+        raise _invalid("is none") from None
+    items = cast("list[object]", tree) if isinstance(tree, list) else []
+    if len(items) != 2 or items[0] != name:
+        raise _invalid("is of another query")
+    return from_tree(items[1])
+
+
+def _invalid(what: str) -> InvalidCursorError:
+    return InvalidCursorError(
+        f"expected a cursor that this query gave, got one that {what} - start from the first page"
+    )
