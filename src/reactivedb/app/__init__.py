@@ -5,17 +5,21 @@ from .database import AsyncDatabase, Database
 from .declaration import App
 from .delivery import Subscriber
 from .live import AsyncLive, Live
+from .past import AsyncPast, Past, Version
 from .runtime import Runtime
 
 __all__ = [
     "App",
     "AsyncDatabase",
     "AsyncLive",
+    "AsyncPast",
     "CallResult",
     "Database",
     "Live",
+    "Past",
     "RunLog",
     "Runtime",
     "Subscriber",
+    "Version",
     "args_of",
 ]

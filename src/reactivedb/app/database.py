@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 import anyio
 
+from ..engine import RetentionReport
 from ..errors import StorageError
 from ..functions import (
     ANONYMOUS,
@@ -26,12 +27,15 @@ from ..functions import (
     RegisteredQuery,
     log_lines,
 )
+from ..schema import Document, Id
 from ..values import Value
 from .live import AsyncLive, Live
+from .past import AsyncPast, Past, Version, history_of
 from .runtime import Runtime
 
 P = ParamSpec("P")
 R = TypeVar("R")
+D = TypeVar("D", bound=Document)
 
 
 def _definition(runtime: Runtime, function: RegisteredFunction[..., Any], kind: Kind) -> FunctionDefinition:
@@ -116,6 +120,33 @@ class Database:
             raise TimeoutError(f"jobs or actions were still running after {timeout_s} s") from None
 
     @property
+    def latest_ts(self) -> int:
+        """The newest timestamp that is durable, in nanoseconds since the epoch."""
+        return self._runtime.latest_ts
+
+    def at(self, ts: int) -> Past:
+        """The data as of `ts`, read-only; a `with` block keeps it readable for as long.
+
+        Raises:
+            ValidationError: `TimestampOutOfRange`, if it has not come yet or is no longer kept.
+        """
+        return Past(self._runtime, ts)
+
+    def history(self, id: Id[D], *, limit: int = 100) -> list[Version[D]]:
+        """The kept versions of a document, newest first.
+
+        Raises:
+            ValidationError: `InvalidId`.
+        """
+        return history_of(self._runtime, id, limit)
+
+    def retention_report(self) -> RetentionReport:
+        """How far back the past can be read, and what was given up."""
+        runtime = self._runtime
+        with runtime.engine.lock:
+            return runtime.engine.retention.report(runtime.latest_ts)
+
+    @property
     def runtime(self) -> Runtime:
         return self._runtime
 
@@ -191,6 +222,33 @@ class AsyncDatabase:
         """
         with anyio.fail_after(timeout_s):
             await self.runtime.wait_until_idle()
+
+    @property
+    def latest_ts(self) -> int:
+        """The newest timestamp that is durable, in nanoseconds since the epoch."""
+        return self.runtime.latest_ts
+
+    def at(self, ts: int) -> AsyncPast:
+        """The data as of `ts`, read-only; a `with` block keeps it readable for as long.
+
+        Raises:
+            ValidationError: `TimestampOutOfRange`, if it has not come yet or is no longer kept.
+        """
+        return AsyncPast(self.runtime, ts)
+
+    def history(self, id: Id[D], *, limit: int = 100) -> list[Version[D]]:
+        """The kept versions of a document, newest first.
+
+        Raises:
+            ValidationError: `InvalidId`.
+        """
+        return history_of(self.runtime, id, limit)
+
+    def retention_report(self) -> RetentionReport:
+        """How far back the past can be read, and what was given up."""
+        runtime = self.runtime
+        with runtime.engine.lock:
+            return runtime.engine.retention.report(runtime.latest_ts)
 
     async def open(self) -> None:
         """What `async with` does on entering. Raises as `App.open` does."""

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 # The request id of what no client asked for.
 _NO_REQUEST = "0" * 16
 
+# How long opening may be held up by giving up an old past; the rest is done beside commits.
+_FORGETTING_BUDGET_S = 0.2
+
 
 class Runtime:
     """One open database."""
@@ -65,6 +68,7 @@ class Runtime:
         self.engine = Engine(storage, clock=clock, limits=app.limits)
         self.engine.declare(app.schema.tables.values(), SYSTEM_TABLES)
         self.engine.forget_outcomes()
+        self.engine.retention.catch_up(budget_s=_FORGETTING_BUDGET_S)
         self.runner = Runner(self.engine, app.registry)
         self.cache = QueryCache(
             self.engine, self.runner, describe=self._describe_query_error, on_run=self._log_live_run
