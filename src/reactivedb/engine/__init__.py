@@ -6,9 +6,12 @@ from .document import DocumentCache, StoredDocument
 from .engine import Engine
 from .history import begin_at, check_readable_at, versions_of
 from .interval import just_above, prefix_interval
+from .mismatches import Offender, SchemaChange
 from .query import IndexScan, scan_of
 from .read_set import RangeRead, ReadSet
 from .retention import Retention, RetentionReport
+from .schema_change import SchemaReport
+from .schema_work import SchemaProgress, schema_progress, work_step
 from .transaction import Transaction
 from .write_set import DocumentChange, WriteSet
 
@@ -22,10 +25,14 @@ __all__ = [
     "IndexScan",
     "IndexState",
     "LogReader",
+    "Offender",
     "RangeRead",
     "ReadSet",
     "Retention",
     "RetentionReport",
+    "SchemaChange",
+    "SchemaProgress",
+    "SchemaReport",
     "StoredDocument",
     "SystemTable",
     "TableState",
@@ -36,5 +43,7 @@ __all__ = [
     "just_above",
     "prefix_interval",
     "scan_of",
+    "schema_progress",
+    "work_step",
     "versions_of",
 ]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from ..errors import RequestError, SchemaError
 from ..values import UNSET, decode_key, dumps, loads
 from .document import StoredDocument
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from .catalog import IndexState, TableState
 
 BATCH: Final = 1_000
+# States of an index: entries are missing; complete and open to queries; complete, but declared as staged.
+BUILDING: Final = "building"
+READY: Final = "ready"
+STAGED: Final = "staged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,36 @@ def save_progress(storage: Storage, index_number: int, progress: BuildProgress |
 
 def _progress_key(index_number: int) -> str:
     return f"index_build:{index_number}"
+
+
+def check_ready(storage: Storage, index: IndexState) -> None:
+    """Refuse to read an index that is not open to queries.
+
+    Raises:
+        RequestError: `IndexNotReady`, while it is being built; `done` and `total` count documents.
+        SchemaError: `IndexStaged`.
+    """
+    if index.state == READY:
+        return
+    definition = index.definition
+    owner = f"{definition.table}.{definition.name}"
+    if definition.staged:
+        raise SchemaError(
+            f"`{owner}` is declared as staged, so it is built but not read - drop `staged=True` to use it",
+            code="IndexStaged",
+            table=definition.table,
+            index=definition.name,
+        )
+    progress = load_progress(storage, index.number)
+    raise RequestError(
+        f"`{owner}` is still being built: {progress.done} of {progress.total} documents - try again in a "
+        "moment, or deploy a new index with `staged=True` first",
+        code="IndexNotReady",
+        table=definition.table,
+        index=definition.name,
+        done=progress.done,
+        total=progress.total,
+    )
 
 
 def stored_versions(storage: Storage, table_number: int, *, after: str = "") -> Iterator[StoredVersion]:

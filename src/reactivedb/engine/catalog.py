@@ -14,6 +14,7 @@ from ..errors import SchemaError
 from ..schema import IndexDefinition, Reference, TableDefinition
 from ..storage import IndexRow, Storage, TableRow
 from ..values import UNSET, Unset, Value, decode_id, dumps, encode_key, key_parts, to_jsonable
+from .backfill import BUILDING, READY, STAGED
 from .document import IndexKey, StoredDocument
 from .interval import EVERYTHING, Interval, just_above, prefix_interval
 from .mismatches import SchemaChange
@@ -26,10 +27,6 @@ ID_FIELDS: Final = ("_id",)
 IMPLICIT_INDEX_NAMES: Final = ("by_id", "by_creation_time")
 CREATION_FIELD: Final = "_creationTime"
 _CREATED_SIZE: Final = len(encode_key((0.0,)))
-# Of an index: entries are missing; complete and open to queries; complete, but declared as staged.
-BUILDING: Final = "building"
-READY: Final = "ready"
-STAGED: Final = "staged"
 
 
 @dataclass(frozen=True, slots=True)

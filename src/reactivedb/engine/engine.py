@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..clock import Clock, SystemClock
 from ..errors import StorageError, ValidationError
 from ..limits import DEFAULT_LIMITS, Limits
-from ..storage import Commit, DocumentWrite, Outcome, Storage
+from ..storage import Commit, DocumentWrite, Outcome, Storage, StoredVersion
 from ..values import decode_id
 from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
@@ -129,14 +130,31 @@ class Engine:
         """Up to `limit` keys of the state within an interval, from the end where the scan begins."""
         if not scan.index.is_by_id:
             return self.storage.scan(scan.index.number, low, high, reverse=scan.reverse, limit=limit)
-        high_id = None if high >= b"\x80" else high.decode()
-        versions = self.storage.scan_table(
-            scan.table.number, low.decode(), high_id, reverse=scan.reverse, limit=limit
-        )
-        for version in versions:
-            if self.cache.get(version.id) is None:
-                self.cache.put(StoredDocument(scan.table, version.id, version.ts, version.value))
-        return [(version.id.encode(), version.id) for version in versions]
+        low_id, high_id = low.decode(), None if high >= b"\x80" else high.decode()
+        found: list[tuple[bytes, str]] = []
+        while True:
+            wanted = limit - len(found)
+            versions = self.storage.scan_table(
+                scan.table.number, low_id, high_id, reverse=scan.reverse, limit=wanted
+            )
+            found += [
+                (version.id.encode(), version.id)
+                for version in versions
+                if self._is_there(scan.table, version)
+            ]
+            # A migration may have deleted some, in which case there is more to look for.
+            if len(versions) < wanted or len(found) == limit:
+                return found
+            last = versions[-1].id
+            low_id, high_id = (low_id, last) if scan.reverse else (f"{last}\x00", high_id)
+
+    def _is_there(self, table: TableState, version: StoredVersion) -> bool:
+        if self.cache.get(version.id) is not None:
+            return True
+        document = StoredDocument(table, version.id, version.ts, version.value)
+        if not document.gone:
+            self.cache.put(document)
+        return not document.gone
 
     def next_creation_time(self, now_ms: float) -> float:
         self._last_creation_time = next_creation_time(now_ms, self._last_creation_time)
@@ -217,6 +235,24 @@ class Engine:
                 return self.committer.flush()
             except StorageError as error:
                 self.undo_open_group(error)
+                raise
+
+    @contextmanager
+    def own_group(self) -> Generator[None]:
+        """Write into a group that holds nothing else: it is in the file, or undone, when this ends.
+
+        Raises:
+            StorageError: as the storage has it, after undoing the group.
+        """
+        with self.lock:
+            self.flush()
+            try:
+                yield
+                self.storage.flush()
+                self.committer.flush()
+            except BaseException as error:
+                failure = error if isinstance(error, StorageError) else StorageError(f"undone: {error}")
+                self.undo_open_group(failure)
                 raise
 
     def sync(self, flushed_ts: int) -> None:

@@ -64,6 +64,7 @@ def begin_at(engine: Engine, ts: int) -> Transaction:
             past: StoredDocument | None = None
             if write.prev_ts is not None:
                 past = StoredDocument(table, write.id, write.prev_ts, texts[write.id])
+                past = None if past.gone else past
             transaction.overlay_past(engine.load(table, write.id), past, table=table, id=write.id)
     return transaction
 
@@ -109,6 +110,6 @@ def versions_of(engine: Engine, id: str, *, limit: int) -> list[tuple[int, Store
             break  # given up by the retention
         [write] = found
         document = None if write.value is None else StoredDocument(table, id, ts, write.value)
-        versions.append((ts, document))
+        versions.append((ts, None if document is None or document.gone else document))
         ts = write.prev_ts
     return versions

@@ -14,6 +14,7 @@ from ..errors import SchemaError, ValidationError
 from ..schema import fingerprint
 from .backfill import (
     BATCH,
+    BUILDING,
     BuildProgress,
     duplicates,
     entries_of,
@@ -21,7 +22,7 @@ from .backfill import (
     save_progress,
     stored_versions,
 )
-from .catalog import BUILDING, Catalog, IndexState, SystemTable, TableState, open_catalog
+from .catalog import Catalog, IndexState, SystemTable, TableState, open_catalog
 from .document import StoredDocument
 from .migrations import MigrationPlan, MigrationRecord, plan_migrations, save_records
 from .mismatches import Mismatches, Offender, SchemaChange
