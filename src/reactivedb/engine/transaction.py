@@ -14,10 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from sortedcontainers import SortedDict
-
 from ..errors import LimitExceededError, ReactiveDBError, ValidationError
 from ..values import Value, decode_id, depth, encode, encode_id, size_bytes
+from .added_keys import AddedKeys
 from .backfill import check_ready
 from .document import StoredDocument
 from .interval import just_above
@@ -61,7 +60,7 @@ class Transaction:
         self._pending: dict[str, PendingWrite] = {}
         self._undo: list[tuple[str, PendingWrite | None]] = []
         # Per index: keys this transaction adds, and keys of the state that it hides.
-        self._added: dict[int, SortedDict[bytes, str]] = {}
+        self._added: dict[int, AddedKeys] = {}
         self._hidden: dict[int, dict[bytes, int]] = {}
         self._ids_made = 0
         self._documents_read = 0
@@ -160,7 +159,7 @@ class Transaction:
         total -= sum(low <= key < high for key in self._hidden.get(scan.index.number, ()))
         added = self._added.get(scan.index.number)
         if added is not None:
-            total += sum(1 for _ in added.irange(low, high, inclusive=(True, False)))
+            total += added.count(low, high)
         return total
 
     def probe(self, scan: IndexScan, limit: int) -> list[str]:
@@ -218,12 +217,8 @@ class Transaction:
         if not added:
             return None
         if scan.reverse:
-            position = added.bisect_left(high if last is None else last) - 1
-            in_range = position >= 0 and added.peekitem(position)[0] >= low
-        else:
-            position = added.bisect_left(low if last is None else just_above(last))
-            in_range = position < len(added) and added.peekitem(position)[0] < high
-        return added.peekitem(position) if in_range else None
+            return added.last(low, high, before=last)
+        return added.first(low, high, after=last)
 
     def _stored_keys(self, scan: IndexScan) -> Iterator[tuple[bytes, str]]:
         low, high = scan.interval
@@ -415,12 +410,14 @@ class Transaction:
                 else:
                     del hidden[key]
             if write.new is not None:
-                added = self._added.setdefault(index.number, SortedDict())
+                added = self._added.get(index.number)
+                if added is None:
+                    added = self._added[index.number] = AddedKeys()
                 key = write.new.key(index).key
                 if present:
-                    added[key] = id
+                    added.add(key, id)
                 else:
-                    del added[key]
+                    added.remove(key)
 
     # The end
 
