@@ -39,7 +39,7 @@ class _Consumer:
         self.fresh = False
         with runtime.engine.lock:
             self._query_set = runtime.query_set(self._changed)
-            self._live = self._query_set.add(_QUERY_ID, definition.path, args, IN_PROCESS)
+            self._opened = self._query_set.add(_QUERY_ID, definition.path, args, IN_PROCESS)
 
     def _changed(self) -> None:
         self._runtime.delivery.due(self)
@@ -80,7 +80,8 @@ class _Consumer:
 
     @property
     def live(self) -> LiveQuery:
-        return self._live
+        # Once closed, the one it began with serves for its path and its count.
+        return self._query_set.live(_QUERY_ID) if _QUERY_ID in self._query_set else self._opened
 
     def close(self) -> None:
         with self._runtime.engine.lock:

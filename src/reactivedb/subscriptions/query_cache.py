@@ -4,6 +4,10 @@ A live query is run once for everybody who holds it; its key is the function, th
 function looked at it, the identity. A commit that touches what it read makes it stale; `refresh` runs the
 stale ones again at the newest state and tells the holders whose result has changed. Several commits
 between two refreshes cost one run.
+
+A query that reads pages is also of its journal, the ends of its pages: a run is given the journal of the
+run before, so an entry moves to another place when its journal changes, and two that come to the same
+place become one. Who asks without a journal shares only a result that such a run gives at this moment.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ from .tracker import Tracker, Watch
 
 # Path, encoded arguments, and whether internal functions may answer.
 QueryKey: TypeAlias = tuple[str, bytes, bool]
+# Where an entry is found: its query, its journal, and whose it is: None if no identity went into it.
+Place: TypeAlias = tuple[QueryKey, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,8 @@ class Result:
     log_lines: tuple[str, ...]
     # The run itself, for holders in this process: they want the objects, not the text.
     run: RunResult | None
+    # The ends of its pages, which a client gives back when it asks again.
+    journal: str | None = None
 
     def same_as(self, other: Result | None) -> bool:
         return (
@@ -41,6 +49,7 @@ class Result:
             and self.json == other.json
             and self.error == other.error
             and self.log_lines == other.log_lines
+            and self.journal == other.journal
         )
 
 
@@ -67,10 +76,12 @@ class LiveQuery:
 
     __slots__ = (
         "args",
+        "began_anew",
         "cause",
         "holders",
         "identity",
         "identity_bound",
+        "journal",
         "key",
         "result",
         "run_count",
@@ -78,10 +89,14 @@ class LiveQuery:
         "watches",
     )
 
-    def __init__(self, key: QueryKey, args: Value, identity: Identity) -> None:
+    def __init__(self, key: QueryKey, args: Value, identity: Identity, journal: str | None) -> None:
         self.key = key
         self.args = args
         self.identity = identity
+        # Given to the next run.
+        self.journal = journal
+        # The last run was given no journal: while nothing changes, another one like it gives the same.
+        self.began_anew = False
         # Set by the first run that looked at the identity; from then on the result is that identity's own.
         self.identity_bound = False
         self.result: Result | None = None
@@ -94,6 +109,18 @@ class LiveQuery:
     @property
     def path(self) -> str:
         return self.key[0]
+
+    @property
+    def place(self) -> Place:
+        """Until its first run has shown otherwise, an entry is its identity's own."""
+        is_shared = self.run_count > 0 and not self.identity_bound
+        return self.key, self.journal, None if is_shared else self.identity.cache_key
+
+    def places(self) -> list[Place]:
+        """Its own, and that of a first asking as long as its result is what that would give."""
+        key, journal, whose = self.place
+        is_first = self.began_anew and not self.stale and journal is not None
+        return [(key, journal, whose), (key, None, whose)] if is_first else [(key, journal, whose)]
 
 
 class QueryCache:
@@ -112,15 +139,15 @@ class QueryCache:
         self._describe = describe
         self._on_run = on_run
         self._tracker: Tracker[LiveQuery] = Tracker(engine.reader())
-        # A shared entry lies under ""; those of functions that look at the identity under its key.
-        self._live: dict[QueryKey, dict[str, LiveQuery]] = {}
+        self._live: dict[LiveQuery, list[Place]] = {}
+        self._at: dict[Place, LiveQuery] = {}
         self._stale: dict[LiveQuery, None] = {}
         # Nobody holds these any more, but they are still true: kept in case somebody asks again.
         self._idle: OrderedDict[LiveQuery, int] = OrderedDict()
         self._idle_size_bytes = 0
 
     def __len__(self) -> int:
-        return sum(len(entries) for entries in self._live.values())
+        return len(self._live)
 
     def __bool__(self) -> bool:
         return bool(self._live)
@@ -129,8 +156,10 @@ class QueryCache:
     def tracker(self) -> Tracker[LiveQuery]:
         return self._tracker
 
-    def hold(self, path: str, args: Value, holder: Holder) -> LiveQuery:
+    def hold(self, path: str, args: Value, holder: Holder, *, journal: str | None = None) -> LiveQuery:
         """Find or make the live query for a holder. It may be stale: `refresh` runs it.
+
+        With the journal of an earlier result its pages end where they did then.
 
         Path and arguments need not fit any function: the result then says what is wrong, and changes when
         a reload of the application brings the function.
@@ -138,28 +167,35 @@ class QueryCache:
         Raises:
             ValidationError: `InvalidFunctionPath`.
         """
-        return self._hold((normalize_path(path), encode(args), holder.identity.is_admin), args, holder)
+        return self._hold(
+            (normalize_path(path), encode(args), holder.identity.is_admin), args, holder, journal
+        )
 
-    def _hold(self, key: QueryKey, args: Value, holder: Holder) -> LiveQuery:
-        live = self._find(key, holder.identity)
+    def _hold(self, key: QueryKey, args: Value, holder: Holder, journal: str | None) -> LiveQuery:
+        live = self._at.get((key, journal, holder.identity.cache_key)) or self._at.get((key, journal, None))
         if live is None:
-            live = LiveQuery(key, args, holder.identity)
-            self._live.setdefault(key, {})[holder.identity.cache_key] = live
+            live = LiveQuery(key, args, holder.identity, journal)
             self._stale[live] = None
+            self._put(live)
+        self._give(live, holder)
+        return live
+
+    def _give(self, live: LiveQuery, holder: Holder) -> None:
         if live in self._idle:
             self._idle_size_bytes -= self._idle.pop(live)
         live.holders[holder] = None
-        return live
 
-    def _find(self, key: QueryKey, identity: Identity) -> LiveQuery | None:
-        entries = self._live.get(key)
-        if not entries:
-            return None
-        own = entries.get(identity.cache_key)
-        if own is not None:
-            return own
-        # A result that no identity went into serves everybody.
-        return next((live for live in entries.values() if not live.identity_bound and live.run_count), None)
+    def _put(self, live: LiveQuery) -> None:
+        """Let the entry be found at its places, unless another one is found there."""
+        self._hide(live)
+        self._live[live] = places = [place for place in live.places() if place not in self._at]
+        for place in places:
+            self._at[place] = live
+
+    def _hide(self, live: LiveQuery) -> None:
+        for place in self._live.get(live, ()):
+            del self._at[place]
+        self._live[live] = []
 
     def release(self, live: LiveQuery, holder: Holder) -> None:
         """The holder lets go; the last one turns a true result into an idle one."""
@@ -185,10 +221,8 @@ class QueryCache:
         self._tracker.forget(live.watches)
         live.watches = []
         self._stale.pop(live, None)
-        entries = self._live[live.key]
-        entries.pop(live.identity.cache_key)
-        if not entries:
-            del self._live[live.key]
+        for place in self._live.pop(live):
+            del self._at[place]
 
     def invalidate(self) -> None:
         """Mark what new commits touch."""
@@ -201,9 +235,8 @@ class QueryCache:
 
     def invalidate_all(self) -> None:
         """Mark everything: nothing that was computed can be trusted any more."""
-        for entries in list(self._live.values()):
-            for live in list(entries.values()):
-                self._mark_stale(live)
+        for live in list(self._live):
+            self._mark_stale(live)
 
     def _mark_stale(self, live: LiveQuery) -> None:
         if not live.holders:
@@ -211,6 +244,8 @@ class QueryCache:
             return
         live.stale = True
         self._stale[live] = None
+        if live.began_anew:
+            self._put(live)
 
     def refresh(self) -> None:
         """Run everything stale at the newest state, and tell those who hold what has changed."""
@@ -227,16 +262,34 @@ class QueryCache:
         self._on_run(live, run, time.perf_counter() - began)
         if run.saw_identity and not live.identity_bound:
             live.identity_bound = True
+            self._hide(live)
             self._part(live)
-        result = self._result_of(run)
+        result = self._result_of(run, live.journal)
         assert run.read_set is not None
         live.watches = self._tracker.watch(live, run.read_set, live.watches)
+        live.began_anew = live.journal is None
+        live.journal = result.journal
         if not result.same_as(live.result):
             live.result = result
             for holder in list(live.holders):
                 holder.changed(live)
-        if not live.holders:
+        self._settle(live)
+        if live in self._live and not live.holders:
             self._drop(live)
+
+    def _settle(self, live: LiveQuery) -> None:
+        """Move an entry that has just run to its place; one that stands there already is the same query."""
+        other = self._at.get(live.place)
+        if other is None or other is live:
+            self._put(live)
+            return
+        gone, stays = (other, live) if other.stale else (live, other)
+        for holder in list(gone.holders):
+            gone.holders.pop(holder)
+            self._give(stays, holder)
+            holder.changed(stays)
+        self._drop(gone)
+        self._put(stays)
 
     def _run_function(self, live: LiveQuery) -> RunResult:
         path, _, internal = live.key
@@ -247,23 +300,25 @@ class QueryCache:
             transaction = self._engine.begin()
             transaction.finished = True
             return RunResult(transaction.base_ts, error=error, read_set=transaction.read_set)
-        return self._runner.query(definition, named, live.identity)
+        return self._runner.query(definition, named, live.identity, journal=live.journal)
 
-    def _result_of(self, run: RunResult) -> Result:
+    def _result_of(self, run: RunResult, journal: str | None) -> Result:
         lines = tuple(run.log_lines)
         if run.error is None:
             try:
-                return Result(encoded_result(run, self._engine.limits), None, lines, run)
+                json = encoded_result(run, self._engine.limits)
+                return Result(json, None, lines, run, run.journal)
             except RequestError as error:  # a result that cannot be sent fails like any other run
                 run.error = error
-        return Result(None, self._describe(run.error), lines, run)
+        # A failed run leaves the ends of the pages where they were.
+        return Result(None, self._describe(run.error), lines, run, journal)
 
     def _part(self, live: LiveQuery) -> None:
         """The function looked at the identity for the first time: holders of others need their own."""
         for holder in list(live.holders):
             if holder.identity.cache_key != live.identity.cache_key:
                 live.holders.pop(holder)
-                holder.changed(self._hold(live.key, live.args, holder))
+                holder.changed(self._hold(live.key, live.args, holder, live.journal))
 
     def reload(self, runner: Runner) -> None:
         """The application has changed: everything runs again, by path."""
@@ -274,12 +329,13 @@ class QueryCache:
         """Assert the invariants that hold between calls."""
         self._tracker.check()
         watched = 0
-        for key, entries in self._live.items():
-            assert entries
-            for live in entries.values():
-                assert live.key == key
-                assert live.holders or live in self._idle
-                assert live.stale == (live in self._stale)
-                watched += len(live.watches)
+        for live, places in self._live.items():
+            assert live.place in places
+            assert set(places) <= set(live.places())
+            assert all(self._at[place] is live for place in places)
+            assert live.holders or live in self._idle
+            assert live.stale == (live in self._stale)
+            watched += len(live.watches)
+        assert len(self._at) == sum(map(len, self._live.values()))
         assert watched == len(self._tracker)
         assert self._idle_size_bytes == sum(self._idle.values())

@@ -56,16 +56,26 @@ class QuerySet:
     def __contains__(self, query_id: int) -> bool:
         return query_id in self._held
 
-    def add(self, query_id: int, path: str, args: Value, identity: Identity) -> LiveQuery:
+    def add(
+        self, query_id: int, path: str, args: Value, identity: Identity, *, journal: str | None = None
+    ) -> LiveQuery:
         """Follow a query. Its first result comes with the next `take_changes` after a refresh.
+
+        With the journal of an earlier result its pages end where they did then.
 
         Raises:
             ValidationError: `InvalidFunctionPath`; the query is not followed then.
         """
         held = HeldQuery(self, query_id, identity)
-        live = held.live = self._cache.hold(path, args, held)
+        live = held.live = self._cache.hold(path, args, held, journal=journal)
         self._held[query_id] = held
         self.mark(held)
+        return live
+
+    def live(self, query_id: int) -> LiveQuery:
+        """What stands behind a followed query now; another one may stand there later."""
+        live = self._held[query_id].live
+        assert live is not None
         return live
 
     def remove(self, query_id: int) -> bool:
@@ -85,7 +95,7 @@ class QuerySet:
             assert live is not None
             held.identity = identity
             self._cache.release(live, held)
-            held.live = self._cache.hold(live.path, live.args, held)
+            held.live = self._cache.hold(live.path, live.args, held, journal=live.journal)
             self.mark(held)
 
     def mark(self, held: HeldQuery) -> None:

@@ -200,16 +200,16 @@ def transition(
         separator = b","
     for change in changes:
         result = change.result
-        lines = dumps(list(result.log_lines))
+        tail = b',"logLines":%b,"journal":%b}' % (dumps(list(result.log_lines)), dumps(result.journal))
         if result.error is None:
             assert result.json is not None
             parts.append(b'%b{"type":"QueryUpdated","queryId":%d,"value":' % (separator, change.query_id))
             parts.append(result.json)
-            parts.append(b',"logLines":%b,"journal":null}' % lines)
+            parts.append(tail)
         else:
             parts.append(
-                b'%b{"type":"QueryFailed","queryId":%d,"errorMessage":%b%b,"logLines":%b,"journal":null}'
-                % (separator, change.query_id, dumps(result.error.message), _error_data(result.error), lines)
+                b'%b{"type":"QueryFailed","queryId":%d,"errorMessage":%b%b%b'
+                % (separator, change.query_id, dumps(result.error.message), _error_data(result.error), tail)
             )
         separator = b","
     parts.append(b"]}")
