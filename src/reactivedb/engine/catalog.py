@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, cast
 
 from ..errors import SchemaError
@@ -147,6 +148,10 @@ class TableState:
         return self.definition.name
 
     @property
+    def is_system(self) -> bool:
+        return self.definition.name.startswith("_")
+
+    @property
     def stored_indexes(self) -> tuple[IndexState, ...]:
         """All but `by_id`, which the documents themselves are."""
         return tuple(index for index in self.all_indexes if not index.is_by_id)
@@ -170,15 +175,26 @@ class Catalog:
         return iter(self._by_name.values())
 
     def table(self, name: str) -> TableState:
-        """Raises: SchemaError `UnknownTable`."""
+        """Raises: SchemaError `UnknownTable`, `SystemTable`."""
         try:
             return self._by_name[name]
         except KeyError:
+            if name.startswith("_"):
+                raise SchemaError(
+                    f"`{name}` is a system table, which functions only read - use `ctx.db.system`",
+                    code="SystemTable",
+                    table=name,
+                ) from None
             raise SchemaError(
                 f"table `{name}` is not part of this application - pass the module that declares it to `App`",
                 code="UnknownTable",
                 table=name,
             ) from None
+
+    @cached_property
+    def user_tables(self) -> Catalog:
+        """The same without system tables: what `ctx.db` knows of."""
+        return Catalog(table for table in self if not table.is_system)
 
     def find(self, name: str) -> TableState | None:
         return self._by_name.get(name)

@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from ..engine import SystemTable
-from ..schema import Index, TableDefinition
+from ..schema import Index, TableDefinition, v
 
 JOBS: Final = "_scheduled_functions"
+FILES: Final = "_storage"
+
+_FILE: Final = v.object({"sha256": v.string(), "size": v.number(), "contentType": v.optional(v.string())})
 
 
 def _table(name: str, **fields_of_index: tuple[str, ...]) -> TableDefinition:
@@ -23,4 +26,5 @@ def _table(name: str, **fields_of_index: tuple[str, ...]) -> TableDefinition:
 
 SYSTEM_TABLES: Final = (
     SystemTable(512, _table(JOBS, by_state=("state.kind", "scheduledTime"), by_completed=("completedTime",))),
+    SystemTable(513, TableDefinition(FILES, validator=_FILE)),
 )

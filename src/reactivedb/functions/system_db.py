@@ -1,0 +1,69 @@
+"""How does a function read the product's own tables?
+
+`ctx.db.system` reads `_scheduled_functions` and `_storage` as dicts, reactively and in the same transaction
+as all else. They are written by the scheduler and the file store only; `ctx.db` itself does not see them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ..engine import Catalog, IndexScan, Transaction
+from ..errors import SchemaError, ValidationError
+from ..values import decode_id
+from .pagination import Journal
+from .query import Query
+from .sources import Scan
+
+SystemTableName = Literal["_scheduled_functions", "_storage"]
+SystemIndexName = Literal["by_creation_time", "by_id"]
+
+
+class SystemReader:
+    """`ctx.db.system`."""
+
+    def __init__(self, transaction: Transaction, catalog: Catalog, journal: Journal) -> None:
+        self._transaction = transaction
+        self._catalog = catalog
+        self._journal = journal
+
+    def get(self, id: str, /) -> dict[str, Any] | None:
+        """The job or the file with that id, or None.
+
+        Raises:
+            ValidationError: `InvalidId`; `NotASystemTable`, for the id of a document of yours.
+        """
+        number, _ = decode_id(id)
+        state = self._catalog.by_number(number)
+        if state is not None and not state.is_system:
+            raise ValidationError(
+                f"`ctx.db.system` reads system tables, got `{id}` of table `{state.name}` - use `ctx.db.get`",
+                code="NotASystemTable",
+                id=id,
+            )
+        document = self._transaction.get(id)
+        return None if document is None else document.object()
+
+    def query(
+        self, table: SystemTableName, /, *, index: SystemIndexName = "by_creation_time"
+    ) -> Query[dict[str, Any]]:
+        """All jobs or all files, in the order of creation or of their ids.
+
+        Raises:
+            SchemaError: `UnknownTable`, `UnknownIndex`.
+        """
+        state = self._catalog.find(table)
+        if state is None or not state.is_system:
+            raise SchemaError(
+                f"`{table}` is no system table - there are `_scheduled_functions` and `_storage`",
+                code="UnknownTable",
+                table=table,
+            )
+        if index not in ("by_creation_time", "by_id"):
+            raise SchemaError(
+                f"a system table is read `by_creation_time` or `by_id`, got `{index}`", code="UnknownIndex"
+            )
+        by = state.indexes[index]
+        scan = IndexScan(state, by, by.interval((), None, None), by.prefix(()))
+        order = ("_id",) if index == "by_id" else ("_creationTime", "_id")
+        return Query(Scan(self._transaction, order, False, scan, 0, b""), self._journal)
