@@ -19,7 +19,6 @@ from ..engine import Engine
 from ..errors import RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
-    SYSTEM_TABLES,
     ActionCtx,
     CallError,
     FunctionDefinition,
@@ -42,6 +41,7 @@ from ..storage import Storage
 from ..subscriptions import LiveQuery, QueryCache, QuerySet
 from .calls import CallResult, RunLog, args_of
 from .delivery import Delivery
+from .schema_work import SchemaWork, declare
 from .tasks import Tasks
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Runtime:
         self.production = production
         self.limits = app.limits
         self.engine = Engine(storage, clock=clock, limits=app.limits)
-        self.engine.declare(app.schema.tables.values(), SYSTEM_TABLES)
+        declare(self.engine, app)
         self.engine.forget_outcomes()
         self.engine.retention.catch_up(budget_s=_FORGETTING_BUDGET_S)
         self.runner = Runner(self.engine, app.registry)
@@ -76,6 +76,7 @@ class Runtime:
         self.tasks = Tasks()
         self.jobs = Jobs(self.engine, self)
         self.delivery = Delivery(self.engine, self.cache, self.jobs, self.tasks)
+        self.schema_work = SchemaWork(self.engine, self, self.tasks)
         # The server's log of runs; called on whatever thread the run was made.
         self.on_run: Callable[[RunLog], None] | None = None
         # Set by whoever knows the admin key; without it, nobody is an administrator.
@@ -94,6 +95,7 @@ class Runtime:
             self.jobs.recover()
             if self.jobs.enabled:
                 self.tasks.start(self.jobs.run)
+            self.schema_work.start()
             await self.tasks.run(started)
         finally:
             self._closed = True
@@ -117,11 +119,12 @@ class Runtime:
             SchemaError: what is stored does not fit the new schema.
         """
         with self.engine.lock:
-            self.engine.declare(app.schema.tables.values(), SYSTEM_TABLES)
+            declare(self.engine, app)
             self._retired.update((id(known.reference), known) for known in self.app.registry)
             self.app = app
             self.runner = Runner(self.engine, app.registry)
             self.cache.reload(self.runner)
+        self.schema_work.start()
         self.committed()
 
     # Calls from outside
@@ -371,9 +374,22 @@ class Runtime:
         """A commit was appended: it is on its way to the disk and the subscribers. Called on the loop."""
         self.delivery.committed()
 
+    def index_completed(self) -> None:
+        """Live queries that were refused may be run."""
+        with self.engine.lock:
+            self.cache.invalidate_all()
+
+    def work_ended(self) -> None:
+        self.delivery.noticed()
+
     def is_idle(self) -> bool:
-        """No job is due, no action runs, and every live result is published."""
-        return self.jobs.is_idle and not self._actions_running and self.delivery.is_idle
+        """No job is due, no action runs, every live result is published, no index or migration is left."""
+        return (
+            self.schema_work.is_idle
+            and self.jobs.is_idle
+            and not self._actions_running
+            and self.delivery.is_idle
+        )
 
     async def wait_until_idle(self) -> None:
         """Return once nothing is in flight."""

@@ -6,12 +6,13 @@ from .document import DocumentCache, StoredDocument
 from .engine import Engine
 from .history import begin_at, check_readable_at, versions_of
 from .interval import just_above, prefix_interval
+from .migration_preview import MigrationPreview, preview_migrations
 from .mismatches import Offender, SchemaChange
 from .query import IndexScan, scan_of
 from .read_set import RangeRead, ReadSet
 from .retention import Retention, RetentionReport
 from .schema_change import SchemaReport
-from .schema_work import SchemaProgress, schema_progress, work_step
+from .schema_work import SchemaProgress, Step, schema_progress, work_step
 from .transaction import Transaction
 from .write_set import DocumentChange, WriteSet
 
@@ -25,6 +26,7 @@ __all__ = [
     "IndexScan",
     "IndexState",
     "LogReader",
+    "MigrationPreview",
     "Offender",
     "RangeRead",
     "ReadSet",
@@ -33,6 +35,7 @@ __all__ = [
     "SchemaChange",
     "SchemaProgress",
     "SchemaReport",
+    "Step",
     "StoredDocument",
     "SystemTable",
     "TableState",
@@ -42,8 +45,9 @@ __all__ = [
     "check_readable_at",
     "just_above",
     "prefix_interval",
+    "preview_migrations",
     "scan_of",
     "schema_progress",
-    "work_step",
     "versions_of",
+    "work_step",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Literal
 
 from ..storage import Commit, DocumentWrite, StoredVersion
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
 _COMMIT_SIZE_BYTES_MAX = 4 * 1024 * 1024
 
 
+class Step(Enum):
+    """What `work_step` has done."""
+
+    NOTHING_LEFT = auto()
+    BATCH = auto()
+    # Queries of an index that were refused until now can be run.
+    INDEX_COMPLETE = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaProgress:
     """One thing that is being done, or was done; `done` and `total` count documents."""
@@ -46,8 +56,8 @@ class SchemaProgress:
     finished: bool
 
 
-def work_step(engine: Engine) -> bool:
-    """Do one batch; False if nothing is left to do. Never awaits.
+def work_step(engine: Engine) -> Step:
+    """Do one batch. Never awaits.
 
     Raises:
         StorageError: nothing of the batch is done.
@@ -57,14 +67,13 @@ def work_step(engine: Engine) -> bool:
         for table in engine.catalog:
             indexes = [index for index in table.all_indexes if index.state == BUILDING]
             if indexes:
-                _build_batch(engine, table, indexes)
-                return True
+                return _build_batch(engine, table, indexes)
         running = [record for record in load_records(engine.storage).values() if not record.finished]
         # An unfinished migration whose table is gone is refused when a program is opened.
         if running and (table := engine.catalog.find(running[0].table)) is not None:
             _migrate_batch(engine, table)
-            return True
-        return False
+            return Step.BATCH
+        return Step.NOTHING_LEFT
 
 
 def schema_progress(engine: Engine) -> list[SchemaProgress]:
@@ -87,7 +96,7 @@ def schema_progress(engine: Engine) -> list[SchemaProgress]:
         return found
 
 
-def _build_batch(engine: Engine, table: TableState, building: Sequence[IndexState]) -> None:
+def _build_batch(engine: Engine, table: TableState, building: Sequence[IndexState]) -> Step:
     storage, limit = engine.storage, engine.limits.schema_batch_documents_max
     progress = load_progress(storage, building[0].number)
     # Those that have come as far are built together: the documents are read once.
@@ -108,6 +117,7 @@ def _build_batch(engine: Engine, table: TableState, building: Sequence[IndexStat
         for index in indexes:
             index.state = BUILDING
         raise
+    return Step.INDEX_COMPLETE if is_last else Step.BATCH
 
 
 def _migrate_batch(engine: Engine, table: TableState) -> None:

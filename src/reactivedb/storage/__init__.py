@@ -14,6 +14,7 @@ from .contract import (
 )
 from .memory import MemoryStorage
 from .sqlite import SqliteStorage
+from .sqlite_copy import copy_sqlite
 from .sqlite_open import Durability, open_sqlite
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "Storage",
     "StoredVersion",
     "TableRow",
+    "copy_sqlite",
     "open_sqlite",
 ]
