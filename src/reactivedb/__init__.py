@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .app import App, AsyncDatabase, AsyncLive, Database, Live
+from .app import App, AsyncDatabase, AsyncLive, AsyncPast, Database, Live, Past, Version
+from .engine import RetentionReport
 from .errors import (
     ApplicationError,
     ConflictError,
@@ -34,16 +35,31 @@ from .functions import (
     RegisteredAction,
     RegisteredMutation,
     RegisteredQuery,
+    Upserted,
     UserIdentity,
     action,
     internal_action,
     internal_mutation,
     internal_query,
     mutation,
+    now_ms,
     query,
+    random,
 )
 from .limits import Limits
-from .schema import Document, Id, Index, Model, StoredFile, Table, v
+from .schema import (
+    Document,
+    Id,
+    Index,
+    Model,
+    OnDelete,
+    StoredFile,
+    Table,
+    Transitions,
+    UpdatedAt,
+    updated_at,
+    v,
+)
 from .values import UNSET, Int64, Unset, Value
 
 if TYPE_CHECKING:
@@ -59,6 +75,7 @@ __all__ = [
     "ApplicationError",
     "AsyncDatabase",
     "AsyncLive",
+    "AsyncPast",
     "ConflictError",
     "Database",
     "Document",
@@ -72,9 +89,11 @@ __all__ = [
     "Live",
     "Model",
     "MutationCtx",
+    "OnDelete",
     "OrderedQuery",
     "PaginationOptions",
     "PaginationResult",
+    "Past",
     "ProtocolError",
     "Query",
     "QueryCtx",
@@ -83,22 +102,30 @@ __all__ = [
     "RegisteredMutation",
     "RegisteredQuery",
     "RequestError",
+    "RetentionReport",
     "SchemaError",
     "StorageError",
     "StoredFile",
     "Table",
+    "Transitions",
     "Unset",
+    "UpdatedAt",
+    "Upserted",
     "UserIdentity",
     "ValidationError",
     "Value",
+    "Version",
     "action",
     "asgi",
     "internal_action",
     "internal_mutation",
     "internal_query",
     "mutation",
+    "now_ms",
     "query",
+    "random",
     "serve",
+    "updated_at",
     "v",
 ]
 

@@ -5,6 +5,7 @@ from .failure import CallError, describe
 from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
 from .log_lines import without_surrogates
+from .moment import now_ms, random
 from .ownership import own
 from .pagination import PaginationOptions, PaginationResult
 from .query import OrderedQuery, Query
@@ -25,6 +26,7 @@ from .registry import FunctionDefinition, Registry
 from .runner import RequestKey, Run, Runner, RunResult, call_action, encoded_result, request_id_of
 from .scheduler import Scheduler
 from .system import JOBS, SYSTEM_TABLES
+from .upsert import Upserted
 
 __all__ = [
     "ADMIN",
@@ -56,6 +58,7 @@ __all__ = [
     "RunResult",
     "Runner",
     "Scheduler",
+    "Upserted",
     "UserIdentity",
     "action",
     "call_action",
@@ -65,8 +68,10 @@ __all__ = [
     "internal_mutation",
     "internal_query",
     "mutation",
+    "now_ms",
     "own",
     "query",
+    "random",
     "request_id_of",
     "without_surrogates",
 ]

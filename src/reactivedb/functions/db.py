@@ -7,14 +7,18 @@ hands the engine checked fields. Nothing here touches storage.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
-from ..engine import Catalog, StoredDocument, Transaction
+from ..engine import Catalog, StoredDocument, TableState, Transaction
 from ..errors import SchemaError, ValidationError
 from ..schema import Document, Id, IndexRange, Table
 from ..values import Value, decode_id
+from .cascade import Cascade, Continuation
+from .constraints import Constraints
 from .pagination import Journal
 from .query import Query, merge_source, scan_source
+from .system_db import SystemReader
+from .upsert import Upserted, upsert_key
 
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
@@ -25,8 +29,15 @@ class DatabaseReader:
 
     def __init__(self, transaction: Transaction, catalog: Catalog, *, journal: Journal | None = None) -> None:
         self._transaction = transaction
-        self._catalog = catalog
+        self._all_tables = catalog
+        # Reads and writes of system tables end here: they are not in it.
+        self._catalog = catalog.user_tables
         self._journal = journal or Journal()
+
+    @property
+    def system(self) -> SystemReader:
+        """The product's own tables: jobs and files."""
+        return SystemReader(self._transaction, self._all_tables, self._journal)
 
     @overload
     def get(self, id: Id[D], /) -> D | None: ...
@@ -36,9 +47,17 @@ class DatabaseReader:
         """The document with that id, or None.
 
         Raises:
-            ValidationError: `InvalidId`.
+            ValidationError: `InvalidId`; `SystemTable`, for the id of a job or a file.
         """
         document = self._transaction.get(id)
+        table = self._all_tables.by_number(decode_id(id)[0]) if document is None else document.table
+        if table is not None and table.is_system:
+            raise ValidationError(
+                f"`ctx.db.get` reads your own tables, got `{id}` of the system table `{table.name}` - "
+                "use `ctx.db.system.get`",
+                code="SystemTable",
+                id=id,
+            )
         return None if document is None else document.object()
 
     @overload
@@ -73,29 +92,55 @@ class DatabaseReader:
         """
         return Query(merge_source(self._transaction, self._catalog, ranges), self._journal)
 
-    def normalize_id(self, table: type[D] | Table, text: str, /) -> Id[D] | None:
-        """`text` as an id of that table, or None if it is not one. Says nothing about existence."""
-        state = self._catalog.table(_table_name(table))
+    @overload
+    def normalize_id(self, table: type[D], text: str, /) -> Id[D] | None: ...
+    @overload
+    def normalize_id(self, table: Table | str, text: str, /) -> Id[Any] | None: ...
+    def normalize_id(self, table: type[Document] | Table | str, text: str, /) -> Id[Any] | None:
+        """`text` as an id of that table, or None if it is not one. Says nothing about existence.
+
+        Raises:
+            SchemaError: `UnknownTable`.
+        """
+        state = self._all_tables.table(table if isinstance(table, str) else _table_name(table))
         try:
             number, _ = decode_id(text)
         except ValidationError:
             return None
-        return cast("Id[D]", Id(text)) if number == state.number else None
+        return Id(text) if number == state.number else None
 
 
 class DatabaseWriter(DatabaseReader):
     """`ctx.db` of a mutation."""
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        catalog: Catalog,
+        *,
+        journal: Journal | None = None,
+        continuation: Continuation | None = None,
+    ) -> None:
+        super().__init__(transaction, catalog, journal=journal)
+        self._constraints = Constraints(transaction)
+        self._cascade = Cascade(transaction, catalog, self._constraints, continuation=continuation)
 
     @overload
     def insert(self, document: D, /) -> Id[D]: ...
     @overload
     def insert(self, table: Table, fields: Mapping[str, Any], /) -> Id[Any]: ...
     def insert(self, document: Any, fields: Mapping[str, Any] | None = None, /) -> Id[Any]:
-        """Store a new document and give its id."""
+        """Store a new document and give its id.
+
+        Raises:
+            RequestError: `UniqueViolation`.
+        """
         state = self._catalog.table(_table_name(document if fields is not None else type(document)))
-        values = state.definition.dump(document if fields is None else fields)
+        return self._insert(state, state.definition.dump(document if fields is None else fields))
+
+    def _insert(self, state: TableState, values: dict[str, Value]) -> Id[Any]:
         self._transaction.check_ids(state, values)
-        return Id(self._transaction.insert(state, values))
+        return Id(self._transaction.insert(state, self._constraints.checked(state, values)))
 
     @overload
     def patch(self, id: Id[Any], /, **fields: Any) -> None: ...
@@ -106,12 +151,11 @@ class DatabaseWriter(DatabaseReader):
 
         Raises:
             ValidationError: `DocumentNotFound`, or the result does not fit the table's validator.
+            RequestError: `UniqueViolation`, `TransitionNotAllowed`.
         """
         document = self._existing(id)
         definition = document.table.definition
-        merged = definition.dump_patch(_user_fields(document), {**(changes or {}), **fields})
-        self._transaction.check_ids(document.table, merged)
-        self._transaction.replace(document, merged)
+        self._replace(document, definition.dump_patch(_user_fields(document), {**(changes or {}), **fields}))
 
     @overload
     def replace(self, id: Id[D], document: D, /) -> None: ...
@@ -122,19 +166,48 @@ class DatabaseWriter(DatabaseReader):
 
         Raises:
             ValidationError: `DocumentNotFound`, or another table's document.
+            RequestError: `UniqueViolation`, `TransitionNotAllowed`.
         """
         existing = self._existing(id)
-        values = existing.table.definition.dump(document)
+        self._replace(existing, existing.table.definition.dump(document))
+
+    def _replace(self, existing: StoredDocument, values: dict[str, Value]) -> None:
         self._transaction.check_ids(existing.table, values)
-        self._transaction.replace(existing, values)
+        checked = self._constraints.checked(existing.table, values, existing)
+        self._transaction.replace(existing, checked)
+
+    @overload
+    def upsert(self, key: IndexRange[D], document: D, /) -> Upserted[D]: ...
+    @overload
+    def upsert(self, key: IndexRange[D], /, **fields: Any) -> Upserted[D]: ...
+    @overload
+    def upsert(self, key: IndexRange[Any], fields: Mapping[str, Any], /) -> Upserted[Any]: ...
+    def upsert(self, key: IndexRange[Any], document: Any = None, /, **fields: Any) -> Upserted[Any]:
+        """Insert a document, or patch the one that a unique index has at `key`.
+
+        `upsert(User.by_email.eq(email), name=name)`: the fields of the key need not be given again. What was
+        given explicitly is changed; all else of a document that is there stays.
+
+        Raises:
+            ValidationError: `UpsertNeedsUnique`, `UpsertKeyMismatch`, or fields that do not fit.
+            RequestError: `UniqueViolation` of another index, `TransitionNotAllowed`.
+        """
+        place = upsert_key(self._catalog, key)
+        given = document if document is not None else fields
+        found = next((document for document, _ in self._transaction.scan(place.scan)), None)
+        if found is None:
+            return Upserted(self._insert(place.table, place.new_fields(given)), created=True)
+        self._replace(found, place.changed_fields(found, given))
+        return Upserted(Id(found.id), created=False)
 
     def delete(self, id: Id[Any], /) -> None:
-        """Remove a document.
+        """Remove a document, and do what `rdb.OnDelete` says to those that refer to it.
 
         Raises:
             ValidationError: `DocumentNotFound`.
+            RequestError: `DeleteRestricted`.
         """
-        self._transaction.delete(self._existing(id))
+        self._cascade.delete(self._existing(id))
 
     def _existing(self, id: str) -> StoredDocument:
         document = self._transaction.existing(id)
@@ -144,6 +217,12 @@ class DatabaseWriter(DatabaseReader):
                 code="SystemTable",
             )
         return document
+
+
+def cascade_of(db: DatabaseWriter) -> Cascade:
+    """For the job that carries a deletion on; user code has `db.delete`."""
+    # Not an attribute that user code sees.
+    return db._cascade  # pyright: ignore[reportPrivateUsage]
 
 
 def _user_fields(document: StoredDocument) -> dict[str, Value]:

@@ -15,6 +15,7 @@ from ..errors import FunctionNotFoundError, RequestError, SchemaError, Validatio
 from ..protocol import canonical_path, normalize_path
 from ..schema import ArgsValidator, Validator, returns_validator
 from .registration import Kind, RegisteredFunction
+from .system_functions import SYSTEM_FUNCTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Registry:
         self._spellings: dict[str, FunctionDefinition] = {}
         for module in modules:
             self._add_module(module, relative_name(module.__name__, root))
+        for path, reference in SYSTEM_FUNCTIONS.items():
+            self.add(path, path, reference)
 
     def _add_module(self, module: ModuleType, name: str) -> None:
         for attribute, value in vars(module).items():
@@ -66,7 +69,8 @@ class Registry:
         self._by_reference.setdefault(id(reference), definition)
 
     def __iter__(self) -> Iterator[FunctionDefinition]:
-        return iter(self._by_path.values())
+        """The application's own functions."""
+        return (known for known in self._by_path.values() if known.path not in SYSTEM_FUNCTIONS)
 
     def of(self, reference: RegisteredFunction[..., Any], kind: Kind | None = None) -> FunctionDefinition:
         """The entry of a function object.

@@ -19,7 +19,8 @@ from ..errors import ConflictError, LimitExceededError, ReactiveDBError, Storage
 from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, with_code
 from ..storage import Outcome
 from ..values import Value, decode, encode
-from . import guard, log_lines
+from . import guard, log_lines, moment
+from .cascade import Continuation
 from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
 from .failure import from_pydantic
@@ -28,6 +29,7 @@ from .pagination import Journal
 from .registration import Kind, RegisteredFunction
 from .registry import FunctionDefinition, Registry
 from .scheduler import Scheduler
+from .system_functions import resume_cascade
 
 if TYPE_CHECKING:
     from ..limits import Limits
@@ -87,8 +89,20 @@ class Run:
         self.scheduled_size_bytes = 0
         self.journal = Journal(journal)
         self.reader = DatabaseReader(transaction, runner.engine.catalog, journal=self.journal)
-        self.writer = DatabaseWriter(transaction, runner.engine.catalog, journal=self.journal)
         self.scheduler = Scheduler(self)
+        self.writer = DatabaseWriter(
+            transaction,
+            runner.engine.catalog,
+            journal=self.journal,
+            continuation=Continuation(runner.engine.limits.cascade_batch_max, self._cascade_later),
+        )
+
+    def _cascade_later(self, parents: list[str]) -> None:
+        """Schedule jobs that go on with what follows a deletion, each with arguments of a bounded size."""
+        size = self.runner.engine.limits.cascade_batch_max
+        for start in range(0, len(parents), size):
+            ids = parents[start : start + size]
+            self.scheduler.add(self.transaction.now_ms, resume_cascade, (ids,), {})
 
     def nested(
         self, function: RegisteredFunction[P, Any], kind: Kind, /, *args: P.args, **kwargs: P.kwargs
@@ -118,12 +132,14 @@ class Run:
             )
         self.depth += 1
         token = guard.enter(definition.path)
+        moment_token = moment.enter(self.transaction)
         try:
             ctx = QueryCtx(self) if definition.kind is Kind.QUERY else MutationCtx(self)
             value = definition.reference.handler(ctx, **named)
         except pydantic.ValidationError as error:
             raise from_pydantic(error) from error
         finally:
+            moment.leave(moment_token)
             guard.leave(token)
             self.depth -= 1
         return value, checked_return(definition, value)

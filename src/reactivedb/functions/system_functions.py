@@ -1,0 +1,25 @@
+"""Which functions does the product bring along for its own jobs?
+
+They stand in every registry under `_system/`, where only jobs find them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .db import cascade_of
+from .registration import RegisteredFunction, internal_mutation
+
+if TYPE_CHECKING:
+    from .context import MutationCtx
+
+
+@internal_mutation
+def resume_cascade(ctx: MutationCtx, ids: list[str]) -> None:
+    """Go on with what follows the deletion of those documents."""
+    cascade_of(ctx.db).resume(ids)
+
+
+SYSTEM_FUNCTIONS: Final[dict[str, RegisteredFunction[..., None]]] = {
+    "_system/cascade:resume": resume_cascade,
+}
