@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
 
@@ -21,6 +21,8 @@ from ..functions import (
     ANONYMOUS,
     FunctionDefinition,
     Kind,
+    PaginationOptions,
+    PaginationResult,
     RegisteredAction,
     RegisteredFunction,
     RegisteredMutation,
@@ -35,6 +37,7 @@ from .runtime import Runtime
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 D = TypeVar("D", bound=Document)
 
 
@@ -81,6 +84,23 @@ class Database:
         )
         self._runtime.engine.make_durable(result.ts)
         return result.unwrap()
+
+    def pages(
+        self,
+        function: RegisteredQuery[Concatenate[PaginationOptions, P], PaginationResult[T]],
+        page_size: int,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Iterator[PaginationResult[T]]:
+        """All pages of a query that takes `PaginationOptions` first; each is a query of its own."""
+        options = PaginationOptions(num_items=page_size, cursor=None)
+        while True:
+            page = self.query(function, options, *args, **kwargs)
+            yield page
+            if page.is_done:
+                return
+            options = PaginationOptions(num_items=page_size, cursor=page.continue_cursor)
 
     def mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a mutation; it is durable when this returns. If it raises, nothing is written."""
@@ -191,6 +211,23 @@ class AsyncDatabase:
         result = runtime.runner.query(definition, runtime.runner.bind(definition, args, kwargs), ANONYMOUS)
         await runtime.durable(result.ts)
         return result.unwrap()
+
+    async def pages(
+        self,
+        function: RegisteredQuery[Concatenate[PaginationOptions, P], PaginationResult[T]],
+        page_size: int,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncIterator[PaginationResult[T]]:
+        """All pages of a query that takes `PaginationOptions` first; each is a query of its own."""
+        options = PaginationOptions(num_items=page_size, cursor=None)
+        while True:
+            page = await self.query(function, options, *args, **kwargs)
+            yield page
+            if page.is_done:
+                return
+            options = PaginationOptions(num_items=page_size, cursor=page.continue_cursor)
 
     async def mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a mutation; it is durable when this returns. If it raises, nothing is written."""

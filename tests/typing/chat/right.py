@@ -44,3 +44,37 @@ def uses_the_helper(ctx: rdb.MutationCtx, room_id: rdb.Id[rooms.Room]) -> bool:
 def uses_dicts(ctx: rdb.MutationCtx, room_id: rdb.Id[rooms.Room]) -> list[dict[str, Any]]:
     ctx.db.insert(drafts, {"room": room_id, "text": "..."})
     return ctx.db.query(drafts.index("by_room").eq(room_id)).collect()
+
+
+@rdb.query
+def merged(ctx: rdb.QueryCtx, rooms_of_mine: list[rdb.Id[rooms.Room]]) -> list[rooms.Note]:
+    ranges = [rooms.Note.by_room.eq(room_id) for room_id in rooms_of_mine]
+    newest = ctx.db.merge(*ranges).order("desc").filter(lambda note: note.likes > 0)
+    assert_type(newest, rdb.OrderedQuery[rooms.Note])
+    return newest.take(50)
+
+
+@rdb.query
+def led_to(ctx: rdb.QueryCtx, options: rdb.PaginationOptions) -> rdb.PaginationResult[str]:
+    notes = ctx.db.query(rooms.Room).join(lambda room: ctx.db.query(rooms.Note.by_room.eq(room.id)))
+    assert_type(notes, rdb.OrderedQuery[rooms.Note])
+    one_each = (
+        ctx.db.query(rooms.Note.by_room).distinct("room_id").join(lambda note: ctx.db.get(note.room_id))
+    )
+    assert_type(one_each.first(), rooms.Room | None)
+    return notes.paginate(options).map(lambda note: note.text)
+
+
+def many(ctx: rdb.QueryCtx, ids: list[rdb.Id[rooms.Note]]) -> None:
+    assert_type(ctx.db.get_many(ids), list[rooms.Note | None])
+
+
+def every_page(chat: rdb.Database, room_id: rdb.Id[rooms.Room]) -> None:
+    for page in chat.pages(rooms.page_of, 100, room_id):
+        assert_type(page, rdb.PaginationResult[rooms.Note])
+        assert_type(page.page, list[rooms.Note])
+
+
+async def every_page_in_a_loop(chat: rdb.AsyncDatabase, room_id: rdb.Id[rooms.Room]) -> None:
+    async for page in chat.pages(rooms.page_of, 100, room_id):
+        assert_type(page.page, list[rooms.Note])

@@ -34,6 +34,13 @@ def liked(ctx: rdb.QueryCtx, room_id: rdb.Id[Room], least: int = 1) -> list[Note
     return ctx.db.query(Note.by_likes.eq(room_id).gte(least)).collect()
 
 
+@rdb.query
+def page_of(
+    ctx: rdb.QueryCtx, options: rdb.PaginationOptions, room_id: rdb.Id[Room]
+) -> rdb.PaginationResult[Note]:
+    return ctx.db.query(Note.by_room.eq(room_id)).order("desc").paginate(options)
+
+
 @rdb.mutation
 def write(ctx: rdb.MutationCtx, room_id: rdb.Id[Room], author: str, text: str) -> None:
     if ctx.db.get(room_id) is None:

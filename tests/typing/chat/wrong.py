@@ -2,7 +2,7 @@
 
 import reactivedb as rdb
 
-from .rooms import Note, Room, extend, newest
+from .rooms import Note, Room, extend, newest, page_of
 
 
 @rdb.query
@@ -16,7 +16,13 @@ def bad(ctx: rdb.QueryCtx, note_id: rdb.Id[Note], room_id: rdb.Id[Room]) -> None
     ctx.db.query(Note.by_rom.eq(room_id))  # refused: a misspelt index
     room: Room | None = ctx.db.get(note_id)  # refused: `get` returns a Note
     rooms: list[Room] = ctx.db.query(Note.by_room.eq(room_id)).take(1)  # refused: an index of another table
+    ctx.db.merge(Note.by_room.eq(room_id), Room.by_id)  # refused: ranges of two tables
     print(room, rooms)
+
+
+def bad_pages(chat: rdb.Database, note_id: rdb.Id[Note]) -> None:
+    chat.pages(newest, 10, note_id)  # refused: a query that has no pages
+    chat.pages(page_of, 10, note_id)  # refused: another table's id
 
 
 @rdb.action  # refused: an action is `async def`
