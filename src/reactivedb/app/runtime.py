@@ -8,6 +8,7 @@ that of the daemon thread of a synchronous database. How commits reach the disk 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from .declaration import App
 
+
+_logger = logging.getLogger("reactivedb")
 
 # The request id of what no client asked for.
 _NO_REQUEST = "0" * 16
@@ -420,7 +423,7 @@ class Runtime:
     def _log_live_run(self, live: LiveQuery, run: RunResult, duration_s: float) -> None:
         if self.on_run is not None:
             error = None if run.error is None else self._describe_query_error(run.error)
-            self.on_run(RunLog(Kind.QUERY, live.path, duration_s, error, run.log_lines))
+            self._tell(RunLog(Kind.QUERY, live.path, duration_s, error, run.log_lines))
 
     def _log(
         self, definition: FunctionDefinition, duration_s: float, result: RunResult, request_id: str
@@ -429,7 +432,14 @@ class Runtime:
             error = None
             if result.error is not None:
                 error = describe(result.error, request_id=request_id, production=False)
-            self.on_run(RunLog(definition.kind, definition.path, duration_s, error, result.log_lines))
+            self._tell(RunLog(definition.kind, definition.path, duration_s, error, result.log_lines))
+
+    def _tell(self, log: RunLog) -> None:
+        assert self.on_run is not None
+        try:
+            self.on_run(log)
+        except Exception:  # what was committed is answered, whatever becomes of its line in the log
+            _logger.exception("the log of `%s` could not be written", log.path)
 
 
 def _no_admin_key(text: str) -> bool:
