@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .app import App, AsyncDatabase, AsyncLive, AsyncPast, Database, Live, Past, Version
-from .engine import RetentionReport
+from .engine import RetentionReport, SchemaProgress, SchemaReport
 from .errors import (
     ApplicationError,
     ConflictError,
@@ -51,12 +51,14 @@ from .schema import (
     Document,
     Id,
     Index,
+    Migration,
     Model,
     OnDelete,
     StoredFile,
     Table,
     Transitions,
     UpdatedAt,
+    migration,
     updated_at,
     v,
 )
@@ -87,6 +89,7 @@ __all__ = [
     "LimitExceededError",
     "Limits",
     "Live",
+    "Migration",
     "Model",
     "MutationCtx",
     "OnDelete",
@@ -104,6 +107,8 @@ __all__ = [
     "RequestError",
     "RetentionReport",
     "SchemaError",
+    "SchemaProgress",
+    "SchemaReport",
     "StorageError",
     "StoredFile",
     "Table",
@@ -120,6 +125,7 @@ __all__ = [
     "internal_action",
     "internal_mutation",
     "internal_query",
+    "migration",
     "mutation",
     "now_ms",
     "query",

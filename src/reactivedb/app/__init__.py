@@ -7,6 +7,7 @@ from .delivery import Subscriber
 from .live import AsyncLive, Live
 from .past import AsyncPast, Past, Version
 from .runtime import Runtime
+from .schema_work import check_schema, dry_run, migrate
 
 __all__ = [
     "App",
@@ -22,4 +23,7 @@ __all__ = [
     "Subscriber",
     "Version",
     "args_of",
+    "check_schema",
+    "dry_run",
+    "migrate",
 ]

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
 
-from ..engine import RetentionReport
+from ..engine import RetentionReport, SchemaProgress, schema_progress
 from ..errors import StorageError
 from ..functions import (
     ANONYMOUS,
@@ -166,6 +166,10 @@ class Database:
         with runtime.engine.lock:
             return runtime.engine.retention.report(runtime.latest_ts)
 
+    def schema_progress(self) -> list[SchemaProgress]:
+        """Indexes that are being built, and migrations, with how far they have come."""
+        return schema_progress(self._runtime.engine)
+
     @property
     def runtime(self) -> Runtime:
         return self._runtime
@@ -286,6 +290,10 @@ class AsyncDatabase:
         runtime = self.runtime
         with runtime.engine.lock:
             return runtime.engine.retention.report(runtime.latest_ts)
+
+    def schema_progress(self) -> list[SchemaProgress]:
+        """Indexes that are being built, and migrations, with how far they have come."""
+        return schema_progress(self.runtime.engine)
 
     async def open(self) -> None:
         """What `async with` does on entering. Raises as `App.open` does."""

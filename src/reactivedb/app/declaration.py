@@ -17,8 +17,10 @@ from ..limits import DEFAULT_LIMITS, Limits
 from ..schema import Schema
 from ..storage import MemoryStorage, Storage, open_sqlite
 from .runtime import Runtime
+from .schema_work import check_schema
 
 if TYPE_CHECKING:
+    from ..engine import SchemaReport
     from .database import AsyncDatabase, Database
 
 MEMORY = ":memory:"
@@ -94,6 +96,15 @@ class App:
             return runtime
 
         return AsyncDatabase(start)
+
+    def check_schema(self, path: str | Path) -> SchemaReport:
+        """What opening that file would change in it; nothing is changed, and a server may be running.
+
+        Raises:
+            SchemaError: `SchemaMismatch`, what is stored does not fit the schema; `offenders` are the first.
+            StorageError: the file cannot be read.
+        """
+        return check_schema(self, Path(path))
 
     def runtime(self, storage: Storage, *, clock: Clock | None = None, production: bool = False) -> Runtime:
         """Put the parts together over a storage, which is closed again if that fails."""

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from ..engine import Engine, MigrationPreview, SchemaReport, Step, preview_migrations, work_step
+from ..engine import (
+    Engine,
+    MigrationPreview,
+    SchemaProgress,
+    SchemaReport,
+    Step,
+    preview_migrations,
+    schema_progress,
+    work_step,
+)
 from ..errors import SchemaError, StorageError
 from ..functions import SYSTEM_TABLES
 from ..storage import MemoryStorage, copy_sqlite, open_sqlite
@@ -107,11 +116,31 @@ def declare(engine: Engine, app: App) -> SchemaReport:
     return engine.declare(schema.tables.values(), SYSTEM_TABLES, schema.migrations)
 
 
-def finish(engine: Engine, on_batch: Callable[[], None]) -> None:
-    """Do all that is left in this thread. Raises as `work_step` does."""
-    while work_step(engine) is not Step.NOTHING_LEFT:
-        on_batch()
-    engine.make_durable()
+def migrate(
+    app: App, path: Path, on_progress: Callable[[list[SchemaProgress]], None]
+) -> list[SchemaProgress]:
+    """Make the application's schema that of the file, and do in this thread all that is left of it.
+
+    Gives what was done; `on_progress` is called after each batch with what is being done.
+
+    Raises:
+        SchemaError: `SchemaMismatch`, `MigrationFailed`; what was done stays done.
+        StorageError: the file is in use, or cannot be read or written.
+    """
+    storage = open_sqlite(path)
+    try:
+        engine = Engine(storage, limits=app.limits)
+        declare(engine, app)
+        left = {(row.kind, row.table, row.name): row for row in schema_progress(engine) if not row.finished}
+        on_progress(list(left.values()))
+        while work_step(engine) is not Step.NOTHING_LEFT:
+            rows = [row for row in schema_progress(engine) if (row.kind, row.table, row.name) in left]
+            left.update({(row.kind, row.table, row.name): row for row in rows})
+            on_progress(rows)
+        engine.make_durable()
+    finally:
+        storage.close()
+    return list(left.values())
 
 
 def check_schema(app: App, path: Path) -> SchemaReport:

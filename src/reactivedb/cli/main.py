@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, NoReturn, cast
+from typing import Annotated
 
 import typer
 
@@ -22,13 +22,10 @@ from .call import call, parse_args
 from .data_dir import DataDir
 from .dev import Settings, announce
 from .dev import dev as serve_and_reload
+from .failures import ADMIN_KEY_VARIABLE, FAILED, Failures
 from .load import AppFolder
-from .report import Report, result
-
-_FAILED = 1
-_USAGE = 2
-_USAGE_CODES = {"NoAppFolder", "BadArguments", "NoTarget"}
-_ADMIN_KEY_VARIABLE = "REACTIVEDB_ADMIN_KEY"
+from .report import result
+from .schema import schema
 
 Folder = Annotated[Path, typer.Argument(metavar="APP_DIR", help="The folder with `app.py`.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
@@ -48,6 +45,7 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+cli.add_typer(schema, name="schema")
 
 
 @cli.command()
@@ -65,7 +63,7 @@ def dev(
     settings = Settings(
         folder=app_dir, host=host, port=port, site_port=site_port, data=data, compression=compression
     )
-    with _Failures(app_dir):
+    with Failures(app_dir):
         serve_and_reload(settings, open_browser=not no_open)
 
 
@@ -80,14 +78,14 @@ def serve(
     compression: Compression = False,
 ) -> None:
     """Serve an application in production. The admin key comes from the variable REACTIVEDB_ADMIN_KEY."""
-    with _Failures(app_dir) as report:
+    with Failures(app_dir) as report:
         report.install_logging()
         app = AppFolder(app_dir).load()
         folder = DataDir.of(app_dir, data)
         folder.create()
-        key = folder.production_key(os.environ.get(_ADMIN_KEY_VARIABLE))
+        key = folder.production_key(os.environ.get(ADMIN_KEY_VARIABLE))
         if key is None:
-            report.note(f"nobody is an administrator: no key was given yet in {_ADMIN_KEY_VARIABLE}")
+            report.note(f"nobody is an administrator: no key was given yet in {ADMIN_KEY_VARIABLE}")
         listeners = Listeners.bind(host, port, site_port)
         live = ReactiveASGI(app, folder.database, admin_key=key, production=True)
 
@@ -117,7 +115,7 @@ def run(
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder.")] = None,
 ) -> None:
     """Call a function of a running server and print what it returns as JSON."""
-    with _Failures() as report:
+    with Failures() as report:
         folder = DataDir.of(Path(), data)
         target = url or folder.known_url()
         if target is None:
@@ -134,49 +132,12 @@ def run(
         report.line(outcome.error)
         if outcome.error_data is not None:
             report.line(_pretty(outcome.error_data))
-        raise typer.Exit(_FAILED)
+        raise typer.Exit(FAILED)
 
 
 def main() -> None:
     """The console script."""
     cli()
-
-
-class _Failures:
-    """Shows what goes wrong inside of it and ends the command with its exit code."""
-
-    def __init__(self, app_dir: Path | None = None) -> None:
-        self._folder = app_dir.resolve() if app_dir else None
-        self._report = Report(secrets=tuple(filter(None, [os.environ.get(_ADMIN_KEY_VARIABLE)])))
-
-    def __enter__(self) -> Report:
-        return self._report
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        match _reason(error):
-            case None | typer.Exit():
-                return
-            case KeyboardInterrupt():
-                raise typer.Exit(0) from None
-            case Exception() as reason:
-                self._fail(reason)
-            case _:
-                return
-
-    def _fail(self, error: Exception) -> NoReturn:
-        self._report.failure(error, folder=self._folder)
-        is_usage = isinstance(error, ReactiveDBError) and error.code in _USAGE_CODES
-        raise typer.Exit(_USAGE if is_usage else _FAILED) from None
-
-
-def _reason(error: BaseException | None) -> BaseException | None:
-    """The one error inside of a group: a task group wraps what ended it."""
-    while isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        if len(group.exceptions) != 1:
-            return group
-        error = group.exceptions[0]
-    return error
 
 
 def _pretty(tree: object) -> str:

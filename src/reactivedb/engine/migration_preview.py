@@ -5,7 +5,7 @@ Reads only. For a dry run the engine is over a copy of the database, in which th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..values import Value, decode
@@ -26,7 +26,9 @@ class MigrationPreview:
     total: int = 0
     changed: int = 0
     deleted: int = 0
-    examples: list[tuple[str, Value, Value | None]] | None = None
+    examples: list[tuple[str, Value, Value | None]] = field(
+        default_factory=list[tuple[str, Value, "Value | None"]]
+    )
 
 
 def preview_migrations(engine: Engine, *, example_count: int = 10) -> list[MigrationPreview]:
@@ -35,7 +37,7 @@ def preview_migrations(engine: Engine, *, example_count: int = 10) -> list[Migra
     with engine.lock:
         for record in load_records(engine.storage).values():
             if not record.finished:
-                preview = previews.setdefault(record.table, MigrationPreview(record.table, [], examples=[]))
+                preview = previews.setdefault(record.table, MigrationPreview(record.table, []))
                 preview.migrations.append(record.name)
         for preview in previews.values():
             _look_through(engine, preview, example_count)
@@ -44,7 +46,6 @@ def preview_migrations(engine: Engine, *, example_count: int = 10) -> list[Migra
 
 def _look_through(engine: Engine, preview: MigrationPreview, example_count: int) -> None:
     table = engine.catalog.table(preview.table)
-    assert preview.examples is not None
     for version in stored_versions(engine.storage, table.number):
         preview.total += 1
         document = StoredDocument(table, version.id, version.ts, version.value)
