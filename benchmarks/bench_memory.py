@@ -52,7 +52,9 @@ def run(effort: Effort) -> list[Figure]:
 
 def documents(where: str, path: Path) -> Figure:
     words = [sys.executable, "-c", _OURS, str(path)]
-    grown_bytes, text_bytes = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    grown_bytes, text_bytes = subprocess.run(
+        words, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout.split()
     return Figure(
         f"memory of {DOCUMENTS:,} documents, {where}",
         f"{int(grown_bytes) / _MIB:.0f} MiB",
