@@ -151,7 +151,7 @@ class Runtime:
         try:
             wanted = None if kind == "any" else Kind(kind)
             definition = self.runner.registry.find(path, wanted, internal=allowed)
-            named = self.runner.parse(definition, args_of(args))
+            named = self.runner.parse(definition, args_of(args, self.limits))
             match definition.kind:
                 case Kind.QUERY:
                     run = partial(self.runner.query, definition, named, identity, at_ts=at_ts)
@@ -182,7 +182,7 @@ class Runtime:
         request_id = request_id_of(key.session_id, key.request_id)
         try:
             definition = self.runner.registry.find(path, Kind.MUTATION, internal=identity.is_admin)
-            named = self.runner.parse(definition, args_of(args))
+            named = self.runner.parse(definition, args_of(args, self.limits))
             run = partial(self.runner.mutation, definition, named, identity, key=key)
             result = self._timed(definition, request_id, run)
         except (RequestError, StorageError) as error:
@@ -210,20 +210,26 @@ class Runtime:
         request_id = request_id_of(key.session_id, key.request_id)
         try:
             definition = self.runner.registry.find(path, Kind.ACTION, internal=identity.is_admin)
-            named = self.runner.parse(definition, args_of(args))
+            named = self.runner.parse(definition, args_of(args, self.limits))
         except RequestError as error:
             done(self.answer(RunResult(0, error=error), identity, request_id))
             return
 
         async def run() -> None:
-            result = await self.run_action(definition, named, identity, request_id=request_id)
             try:
-                await self.durable(result.ts)
-            except StorageError as error:
-                result.error = error
-            done(self.answer(result, identity, request_id))
+                result = await self.run_action(definition, named, identity, request_id=request_id)
+                try:
+                    await self.durable(result.ts)
+                except StorageError as error:
+                    result.error = error
+                done(self.answer(result, identity, request_id))
+            finally:
+                self._actions_running -= 1
+                self.delivery.noticed()
 
         self.tasks.start(run)
+        # From now on and until it is answered: it starts in a later turn of the loop.
+        self._actions_running += 1
 
     def answer(self, result: RunResult, identity: Identity, request_id: str) -> CallResult:
         """What the caller may know of a result."""
