@@ -218,10 +218,13 @@ class _Page:
         )
 
     def split_cursor(self, name: str) -> str | None:
-        """About the middle of the rows, those that a filter dropped among them."""
+        """About the middle of the rows that were read, behind one that is shown if there is any."""
         if len(self.rows) <= 2:
             return None
-        return _cursor(name, self._source.after(self.rows[(len(self.rows) - 1) // 2]))
+        middle = (len(self.rows) - 1) // 2
+        shown = [number for number, (_, value) in enumerate(self.rows[:-1]) if value is not SKIPPED]
+        nearest = min(shown, key=lambda number: abs(number - middle), default=middle)
+        return _cursor(name, self._source.after(self.rows[nearest]))
 
     def status(self, options: PaginationOptions) -> PageStatus | None:
         if self._is_cut:

@@ -284,15 +284,22 @@ class Distinct(Source):
                 return
 
     def before(self, step: Step) -> Boundary:
-        return self.of.before(step)
+        """Before the whole group, whichever of its documents is the first by then."""
+        if step[1] is SKIPPED:
+            return self.of.before(step)
+        group = self._group(step)
+        return group + b"\xff" if self.of.reverse else group
 
     def after(self, step: Step) -> Boundary:
         """Behind the whole group; a document that a filter dropped has spoken for none."""
-        place, value = step
-        if value is SKIPPED:
+        if step[1] is SKIPPED:
             return self.of.after(step)
-        group = place[: end_of_values(place, self.value_count)]
+        group = self._group(step)
         return group if self.of.reverse else group + b"\xff"
+
+    def _group(self, step: Step) -> bytes:
+        place: bytes = step[0]
+        return place[: end_of_values(place, self.value_count)]
 
     def name(self) -> list[Any]:
         return ["distinct", self.value_count, *self.of.name()]

@@ -1,0 +1,8 @@
+"""The naive order of values is shared with the tests of values."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "values"))
