@@ -78,3 +78,16 @@ def every_page(chat: rdb.Database, room_id: rdb.Id[rooms.Room]) -> None:
 async def every_page_in_a_loop(chat: rdb.AsyncDatabase, room_id: rdb.Id[rooms.Room]) -> None:
     async for page in chat.pages(rooms.page_of, 100, room_id):
         assert_type(page.page, list[rooms.Note])
+
+
+@rdb.mutation
+def joins(ctx: rdb.MutationCtx, room_id: rdb.Id[rooms.Room], email: str) -> rdb.Id[rooms.Member]:
+    key = rooms.Member.by_email.eq(room_id, email)
+    by_document = ctx.db.upsert(key, rooms.Member(room_id=room_id, email=email, state="in"))
+    assert_type(by_document, rdb.Upserted[rooms.Member])
+    member_id, created = ctx.db.upsert(key, state="in")
+    assert_type(member_id, rdb.Id[rooms.Member])
+    assert_type(created, bool)
+    assert_type(ctx.db.upsert(drafts.index("by_room").eq(room_id), {"text": "..."}).id, rdb.Id[Any])
+    assert_type(rdb.now_ms(), float)
+    return member_id

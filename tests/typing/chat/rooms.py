@@ -1,6 +1,7 @@
 """Rooms, notes in them, and a helper that types an answer: everything here must be accepted."""
 
 from collections.abc import AsyncIterator
+from typing import Annotated, Literal
 
 import reactivedb as rdb
 
@@ -17,6 +18,15 @@ class Note(rdb.Document, table="notes"):
 
     by_room = rdb.Index("room_id")
     by_likes = rdb.Index("room_id", "likes")
+
+
+class Member(rdb.Document, table="members"):
+    room_id: Annotated[rdb.Id[Room], rdb.OnDelete("cascade")]
+    email: str
+    state: Annotated[Literal["asked", "in"], rdb.Transitions({"asked": ["in"]})] = "asked"
+    updated_at: float = rdb.updated_at()
+
+    by_email = rdb.Index("room_id", "email", unique=True)
 
 
 @rdb.mutation

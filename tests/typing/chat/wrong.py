@@ -2,7 +2,7 @@
 
 import reactivedb as rdb
 
-from .rooms import Note, Room, extend, newest, page_of
+from .rooms import Member, Note, Room, extend, newest, page_of
 
 
 @rdb.query
@@ -23,6 +23,23 @@ def bad(ctx: rdb.QueryCtx, note_id: rdb.Id[Note], room_id: rdb.Id[Room]) -> None
 def bad_pages(chat: rdb.Database, note_id: rdb.Id[Note]) -> None:
     chat.pages(newest, 10, note_id)  # refused: a query that has no pages
     chat.pages(page_of, 10, note_id)  # refused: another table's id
+
+
+@rdb.mutation
+def also_bad(ctx: rdb.MutationCtx, note_id: rdb.Id[Note], room_id: rdb.Id[Room]) -> None:
+    key = Member.by_email.eq(room_id, "a@x")
+    Member(room_id=note_id, email="a@x")  # refused: another table's id in a field with a rule
+    Member(email="a@x")  # refused: a field with a rule is still required
+    ctx.db.upsert(key, Note(room_id=room_id, author="a", text="b"))  # refused: another table's document
+    ctx.db.upsert(Member, email="a@x")  # refused: a table is no key
+    found: rdb.Id[Note] = ctx.db.upsert(key).id  # refused: the id is a Member's
+    rdb.OnDelete("drop")  # refused: no such action
+    print(found)
+
+
+@rdb.query
+def upserts(ctx: rdb.QueryCtx, room_id: rdb.Id[Room]) -> None:
+    ctx.db.upsert(Member.by_email.eq(room_id, "a@x"))  # refused: no upsert in a query
 
 
 @rdb.action  # refused: an action is `async def`
