@@ -8,6 +8,7 @@
     │   ├── ValidationError    argument, document or return value; carries `path`
     │   ├── FunctionNotFoundError
     │   └── LimitExceededError names the limit, its value and what was asked
+    │       └── ValueLimitError   of a value, so that it is a ValidationError too: carries `path`
     ├── ConflictError          retries used up; names the table, the id and the function that wrote it
     ├── StorageError           closed, corrupt, full, in use by another process
     └── ProtocolError          the peer broke the sync protocol; the connection ends
@@ -114,6 +115,19 @@ class LimitExceededError(RequestError):
         self.limit = limit
         self.maximum = maximum
         self.asked = asked
+
+
+class ValueLimitError(LimitExceededError, ValidationError):
+    """A value is larger than values may be; `path` says where."""
+
+    def __init__(
+        self, message: str, *, code: str, limit: str, maximum: float, asked: float, path: str = ""
+    ) -> None:
+        RequestError.__init__(self, message, code=code, limit=limit, maximum=maximum, asked=asked, path=path)
+        self.limit = limit
+        self.maximum = maximum
+        self.asked = asked
+        self.path = path
 
 
 class ConflictError(ReactiveDBError):

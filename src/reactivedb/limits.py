@@ -6,6 +6,7 @@ values and on one function run are Convex's, so that an application that fits th
 
 from __future__ import annotations
 
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 
 KIB = 1024
@@ -39,6 +40,8 @@ class Limits:
     written_size_bytes_max: int = 16 * MIB
     scheduled_max: int = 1_000
     scheduled_args_size_bytes_max: int = 16 * MIB
+    # Of one job: its arguments are a part of its document, which is read whenever it is.
+    scheduled_call_size_bytes_max: int = 4 * MIB
     nested_call_depth_max: int = 8
     # A deletion that cascades further is carried on in jobs of this size, so that it never holds the lock
     # for long.
@@ -48,7 +51,7 @@ class Limits:
     # A conflict is rare in one process; four tries are what Convex gives.
     conflict_retry_count_max: int = 4
 
-    # Schema (section e.1).
+    # Schema (section e.1); these three, like the length of identifiers, can be lowered and not raised.
     indexes_per_table_max: int = 32
     fields_per_index_max: int = 16
     # A new index of a larger table is built while the database serves: up to here it takes under a second.
@@ -64,8 +67,8 @@ class Limits:
     # The newest commits, kept for consumers of the log that lag behind and for checking conflicts.
     commit_history_size_bytes_max: int = 16 * MIB
 
-    # The past. A day, so that what went wrong at night can be looked at in the morning; Convex's service keeps
-    # some 30 s, enough for its `query_at_ts`.
+    # The past. A day, so that what went wrong at night can be looked at in the morning; Convex's service
+    # keeps some 30 s, enough for its `query_at_ts`.
     log_retention_s: float = 24 * 3600.0
     # A view of the past costs time in proportion to what was written since: for 64 MiB, some 200,000 small
     # documents, a few seconds. It also bounds what replaced versions take on the disk.
@@ -92,3 +95,19 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+
+_active: ContextVar[Limits] = ContextVar("reactivedb_limits", default=DEFAULT_LIMITS)
+
+
+def active_limits() -> Limits:
+    """The bounds on values where this code runs: those of the application whose function it is."""
+    return _active.get()
+
+
+def activate(limits: Limits) -> Token[Limits]:
+    """Make these the bounds of what runs from here on, until `deactivate`."""
+    return _active.set(limits)
+
+
+def deactivate(token: Token[Limits]) -> None:
+    _active.reset(token)

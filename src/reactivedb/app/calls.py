@@ -8,6 +8,7 @@ from typing import cast
 
 from ..errors import ValidationError
 from ..functions import CallError, Kind
+from ..limits import Limits
 from ..values import Value, from_jsonable
 
 
@@ -32,7 +33,7 @@ class RunLog:
     log_lines: Sequence[str] = field(default_factory=tuple[str, ...])
 
 
-def args_of(args: object) -> Value:
+def args_of(args: object, limits: Limits) -> Value:
     """Arguments as the wire has them: an object, or a list of just one.
 
     Raises:
@@ -45,4 +46,4 @@ def args_of(args: object) -> Value:
             f"arguments are one object, got {got} - pass `{{...}}` or `[{{...}}]`",
             code="ArgumentValidationError",
         )
-    return from_jsonable(items[0])
+    return from_jsonable(items[0], limits=limits)

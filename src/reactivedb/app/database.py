@@ -30,7 +30,6 @@ from ..functions import (
     log_lines,
 )
 from ..schema import Document, Id
-from ..values import Value
 from .live import AsyncLive, Live
 from .past import AsyncPast, Past, Version, history_of
 from .runtime import Runtime
@@ -45,12 +44,6 @@ def _definition(runtime: Runtime, function: RegisteredFunction[..., Any], kind: 
     if not runtime.is_open:
         raise StorageError("the database is closed - open it again", code="DatabaseClosed")
     return runtime.runner.registry.of(function, kind)
-
-
-def _live_args(
-    definition: FunctionDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Value]:
-    return definition.args.dump(definition.args.bind(args, kwargs))
 
 
 class Database:
@@ -124,7 +117,7 @@ class Database:
     def subscribe(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Live[R]:
         """Follow a query's result."""
         definition = _definition(self._runtime, function, Kind.QUERY)
-        return Live(self._runtime, definition, _live_args(definition, args, kwargs))
+        return Live(self._runtime, definition, self._runtime.runner.dump(definition, args, kwargs))
 
     def run_until_idle(self, *, timeout_s: float = 10) -> None:
         """Wait until no job is due, no action runs and every live result is published.
@@ -253,7 +246,7 @@ class AsyncDatabase:
     ) -> AsyncLive[R]:
         """Follow a query's result, in an `async with` block."""
         definition = _definition(self.runtime, function, Kind.QUERY)
-        return AsyncLive(self.runtime, definition, _live_args(definition, args, kwargs))
+        return AsyncLive(self.runtime, definition, self.runtime.runner.dump(definition, args, kwargs))
 
     async def run_until_idle(self, *, timeout_s: float = 10) -> None:
         """Wait until no job is due, no action runs and every live result is published.

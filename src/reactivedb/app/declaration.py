@@ -16,6 +16,7 @@ from ..functions import Registry
 from ..limits import DEFAULT_LIMITS, Limits
 from ..schema import Schema
 from ..storage import MemoryStorage, Storage, open_sqlite
+from .declared_limits import check_declared
 from .runtime import Runtime
 from .schema_work import check_schema
 
@@ -57,6 +58,7 @@ class App:
         self.modules = modules
         self.schema = Schema.from_modules(modules)
         self.registry = Registry(modules, root=self.root)
+        check_declared(self.schema, self.registry, limits)
 
     def open(
         self,

@@ -12,7 +12,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ..errors import LimitExceededError, ReactiveDBError, ValidationError
 from ..values import Value, decode_id, depth, encode, encode_id, size_bytes
@@ -64,8 +64,8 @@ class Transaction:
         self._hidden: dict[int, dict[bytes, int]] = {}
         self._ids_made = 0
         self._documents_read = 0
-        # Reads made for the schema's rules.
-        self._probe_count = 0
+        # Reads made for the schema's rules are none of them.
+        self._ranges_read = 0
         self._bytes_read = 0
         self._documents_written = 0
         self._bytes_written = 0
@@ -106,8 +106,7 @@ class Transaction:
             table = found
             document = self._engine.load(table, id) if pending is None else None
         self.read_set.record_exact(table.by_id.number, id.encode())
-        if document is not None:
-            self._count_read(document)
+        self._count_read(document)
         return document
 
     def scan(self, scan: IndexScan) -> Iterator[tuple[StoredDocument, RangeRead]]:
@@ -118,10 +117,8 @@ class Transaction:
     def begin_scan(self, scan: IndexScan) -> RangeRead:
         self._begin_read()
         check_ready(self._storage, scan.index)
-        if len(self.read_set) - self._probe_count >= self._limits.ranges_read_max:
-            self._exceeded(
-                "TooManyReads", "ranges_read_max", self._limits.ranges_read_max, "index ranges read"
-            )
+        self._ranges_read += 1
+        self._check_limit("TooManyReads", "ranges_read_max", self._ranges_read, "index ranges read")
         return self.read_set.record(
             RangeRead(scan.index.number, scan.interval, prefix=scan.prefix, reverse=scan.reverse)
         )
@@ -171,7 +168,6 @@ class Transaction:
         self._begin_read()
         check_ready(self._storage, scan.index)
         read = self.read_set.record(RangeRead(scan.index.number, scan.interval, prefix=scan.prefix))
-        self._probe_count += 1
         found: list[str] = []
         for key, id in self._keys(scan):
             read.consumed(key)
@@ -245,20 +241,17 @@ class Transaction:
         if self.filtering is not None:
             self.filtering.unfilter()
 
-    def _count_read(self, document: StoredDocument) -> None:
+    def _count_read(self, document: StoredDocument | None) -> None:
+        """Looking for a document that is not there is a read too."""
         self._documents_read += 1
-        self._bytes_read += len(document.json)
+        if document is not None:
+            self._bytes_read += len(document.json)
         if self._documents_read > self._limits.documents_read_max:
-            self._exceeded(
-                "TooManyDocumentsRead",
-                "documents_read_max",
-                self._limits.documents_read_max,
-                "documents read",
+            self._check_limit(
+                "TooManyDocumentsRead", "documents_read_max", self._documents_read, "documents read"
             )
         if self._bytes_read > self._limits.read_size_bytes_max:
-            self._exceeded(
-                "TooManyBytesRead", "read_size_bytes_max", self._limits.read_size_bytes_max, "bytes read"
-            )
+            self._check_limit("TooManyBytesRead", "read_size_bytes_max", self._bytes_read, "bytes read")
 
     # Writing
 
@@ -346,29 +339,24 @@ class Transaction:
         self._begin_read()
         self._documents_written += 1
         self._bytes_written += size
-        if self._documents_written > self._limits.documents_written_max:
-            self._exceeded(
-                "TooManyDocumentsWritten",
-                "documents_written_max",
-                self._limits.documents_written_max,
-                "documents written",
-            )
-        if self._bytes_written > self._limits.written_size_bytes_max:
-            self._exceeded(
-                "TooManyBytesWritten",
-                "written_size_bytes_max",
-                self._limits.written_size_bytes_max,
-                "bytes written",
-            )
-
-    def _exceeded(self, code: str, limit: str, maximum: int, what: str) -> NoReturn:
-        raise LimitExceededError(
-            f"one function run may have at most {maximum} {what}, this one wanted more - "
-            "use an index range, take fewer, or split the work over several runs",
-            code=code,
-            limit=limit,
-            maximum=maximum,
+        self._check_limit(
+            "TooManyDocumentsWritten", "documents_written_max", self._documents_written, "documents written"
         )
+        self._check_limit(
+            "TooManyBytesWritten", "written_size_bytes_max", self._bytes_written, "bytes written"
+        )
+
+    def _check_limit(self, code: str, limit: str, asked: int, what: str) -> None:
+        maximum: int = getattr(self._limits, limit)
+        if asked > maximum:
+            raise LimitExceededError(
+                f"one function run may have at most {maximum} {what}, this one wanted {asked} - "
+                "use an index range, take fewer, or split the work over several runs",
+                code=code,
+                limit=limit,
+                maximum=maximum,
+                asked=asked,
+            )
 
     def overlay_past(
         self, current: StoredDocument | None, past: StoredDocument | None, *, table: TableState, id: str

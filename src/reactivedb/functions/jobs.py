@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
 
-from ..engine import IndexScan, LogReader, StoredDocument
+from ..engine import IndexScan, LogReader, StoredDocument, just_above
 from ..errors import FunctionNotFoundError, StorageError
 from ..values import Value
 from .identity import ANONYMOUS
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _LOST = "the process ended while the action was running"
 _SWEEP_BATCH = 100
+_SCAN_BATCH = 1_000
 _STORAGE_RETRY_NS = 1_000_000_000
 _NEVER_NS = 2**63
 
@@ -171,16 +172,20 @@ class Jobs:
             mark = run.transaction.mark()
             state: dict[str, Value] = {"kind": SUCCESS}
             try:
-                value = run.call(definition, named)
+                run.call(definition, named)
             except Exception as error:
                 run.transaction.rollback_to(mark)
                 state = {"kind": FAILED, "error": self._host.failed(error)}
-                value = (None, None)
             job = run.transaction.existing(id)
             run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
-            return value
+            # What it returned goes nowhere.
+            return None, None
 
-        return self._transact(body).error
+        error = self._transact(body).error
+        if error is None or isinstance(error, StorageError):
+            return error
+        # It used up what one run may write, so that its own row found no room: none of it has happened.
+        return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)})
 
     async def _run_action(
         self, id: str, definition: FunctionDefinition, named: dict[str, Any], marked_ts: int
@@ -247,10 +252,14 @@ class Jobs:
         return list(self._scan(IndexScan(table, index, index.interval((kind,), None, None), None)))
 
     def _scan(self, scan: IndexScan) -> Iterator[StoredDocument]:
-        transaction = self._engine.begin()
-        for document, _ in transaction.scan(scan):
-            yield document
-        transaction.finished = True
+        # Not through a transaction: there may be more jobs than a function run may read.
+        low, high = scan.interval
+        while chunk := self._engine.scan_keys(scan, low, high, _SCAN_BATCH):
+            for _, id in chunk:
+                document = self._engine.load(scan.table, id)
+                assert document is not None
+                yield document
+            low = just_above(chunk[-1][0])
 
     def sweep(self) -> None:
         """Delete jobs that ended longer ago than they are kept, a batch at a time."""

@@ -11,7 +11,6 @@ import builtins
 import contextvars
 import logging
 from collections.abc import Iterable
-from itertools import islice
 from typing import Any, Final
 
 from ..limits import Limits
@@ -29,11 +28,7 @@ class LogLines:
         self.lines: list[str] = []
 
     def add(self, level: str, text: str) -> None:
-        count_max = self._limits.log_line_count_max
-        if len(self.lines) > count_max:
-            return
-        if len(self.lines) == count_max:
-            self.lines.append(f"[WARN] log truncated: a run may log {count_max} lines")
+        if not self._has_room():
             return
         length_max = self._limits.log_line_length_max
         if len(text) > length_max:
@@ -42,8 +37,17 @@ class LogLines:
 
     def extend(self, lines: Iterable[str]) -> None:
         """Add the lines of a run that this one made."""
-        room = self._limits.log_line_count_max - len(self.lines)
-        self.lines.extend(islice(lines, max(room, 0)))
+        for line in lines:
+            if not self._has_room():
+                return
+            self.lines.append(line)
+
+    def _has_room(self) -> bool:
+        """The first line that finds none leaves a notice."""
+        count_max = self._limits.log_line_count_max
+        if len(self.lines) == count_max:
+            self.lines.append(f"[WARN] log truncated: a run may log {count_max} lines")
+        return len(self.lines) < count_max
 
 
 def without_surrogates(text: str) -> str:

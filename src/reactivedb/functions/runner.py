@@ -16,9 +16,10 @@ import pydantic
 
 from ..engine import Engine, ReadSet, Transaction, begin_at
 from ..errors import ConflictError, LimitExceededError, ReactiveDBError, StorageError, ValidationError
+from ..limits import activate, deactivate
 from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, with_code
 from ..storage import Outcome
-from ..values import Value, decode, encode
+from ..values import Value, decode, encode, size_bytes
 from . import guard, log_lines, moment
 from .cascade import Continuation
 from .context import MutationCtx, QueryCtx
@@ -158,6 +159,16 @@ class Runner:
         Raises:
             ValidationError: `ArgumentValidationError`, with the path.
         """
+        size, size_max = size_bytes(args), self.engine.limits.args_size_bytes_max
+        if size > size_max:
+            raise LimitExceededError(
+                f"the arguments of a call may have {size_max} bytes, got {size} for `{definition.path}` - "
+                "store the data as documents or as a file and pass its id",
+                code="ArgumentsTooLarge",
+                limit="args_size_bytes_max",
+                maximum=size_max,
+                asked=size,
+            )
         named = definition.args.parse(args)
         if definition.args.object.has_ids:
             try:
@@ -171,7 +182,21 @@ class Runner:
         self, definition: FunctionDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> dict[str, Any]:
         """A Python call's arguments as the wire would have brought them: checked, and nobody else's."""
-        return self.parse(definition, definition.args.dump(definition.args.bind(args, kwargs)))
+        return self.parse(definition, self.dump(definition, args, kwargs))
+
+    def dump(
+        self, definition: FunctionDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> dict[str, Value]:
+        """A Python call's arguments as they are sent.
+
+        Raises:
+            ValidationError: `ArgumentValidationError`.
+        """
+        token = activate(self.engine.limits)
+        try:
+            return definition.args.dump(definition.args.bind(args, kwargs))
+        finally:
+            deactivate(token)
 
     def query(
         self,
@@ -193,8 +218,11 @@ class Runner:
             transaction = self.engine.begin() if at_ts is None else begin_at(self.engine, at_ts)
             run = Run(self, transaction, identity, journal)
             lines = log_lines.LogLines(self.engine.limits)
-            result = RunResult(transaction.base_ts, log_lines=lines.lines, read_set=transaction.read_set)
+            # A view of the past shows what was true at its own timestamp.
+            ts = transaction.base_ts if at_ts is None else at_ts
+            result = RunResult(ts, log_lines=lines.lines, read_set=transaction.read_set)
             token = log_lines.current.set(lines)
+            limits_token = activate(self.engine.limits)
             try:
                 result.value, result.tree = run.call(definition, named)
                 result.journal = run.journal.text
@@ -204,6 +232,7 @@ class Runner:
                 result.journal = journal
             finally:
                 log_lines.current.reset(token)
+                deactivate(limits_token)
                 transaction.finished = True
             result.saw_identity = run.saw_identity
             return result
@@ -258,13 +287,17 @@ class Runner:
         lines = log_lines.LogLines(self.engine.limits)
         result = RunResult(transaction.base_ts, log_lines=lines.lines, read_set=transaction.read_set)
         token = log_lines.current.set(lines)
+        limits_token = activate(self.engine.limits)
         try:
             result.value, result.tree = body(run)
+            # Before the commit: a mutation whose answer cannot be given has not happened.
+            encoded_result(result, self.engine.limits)
         except Exception as error:
             result.error = self._failed(error)
             return result
         finally:
             log_lines.current.reset(token)
+            deactivate(limits_token)
             transaction.finished = True
 
         def outcome(ts: int) -> Outcome:
@@ -285,6 +318,7 @@ async def call_action(
     lines = log_lines.LogLines(limits)
     result = RunResult(0, log_lines=lines.lines)
     token = log_lines.current.set(lines)
+    limits_token = activate(limits)
     try:
         result.value = await definition.reference.handler(ctx, **named)
         result.tree = checked_return(definition, result.value)
@@ -294,6 +328,7 @@ async def call_action(
         result.error = error
     finally:
         log_lines.current.reset(token)
+        deactivate(limits_token)
     return result
 
 

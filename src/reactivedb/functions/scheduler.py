@@ -99,8 +99,18 @@ class Scheduler:
     def add_definition(self, at_ms: float, definition: FunctionDefinition, values: dict[str, Value]) -> str:
         run = self._run
         limits = run.runner.engine.limits
+        size = size_bytes(values)
+        if size > limits.scheduled_call_size_bytes_max:
+            raise LimitExceededError(
+                f"the arguments of one job may have {limits.scheduled_call_size_bytes_max} bytes, "
+                f"got {size} - store the data and pass its id",
+                code="ScheduledFunctionArgumentsTooLarge",
+                limit="scheduled_call_size_bytes_max",
+                maximum=limits.scheduled_call_size_bytes_max,
+                asked=size,
+            )
         run.scheduled_count += 1
-        run.scheduled_size_bytes += size_bytes(values)
+        run.scheduled_size_bytes += size
         if run.scheduled_count > limits.scheduled_max:
             raise LimitExceededError(
                 f"one run may schedule {limits.scheduled_max} jobs, this one wanted more - "

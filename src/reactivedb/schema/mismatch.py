@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 import pydantic
 
-from reactivedb.errors import ValidationError
+from reactivedb.errors import LimitExceededError, ValidationError, ValueLimitError
 from reactivedb.values import UNSET, Int64
 
 # Text, or (path of the container, field name or position).
@@ -99,6 +99,22 @@ def broken_constraint(
     )
 
 
+def too_long(length: int, length_max: int, path: Path) -> ValidationError:
+    """A list has more elements than a list may have."""
+    where = render_path(path)
+    return ValueLimitError(
+        f"expected at most {length_max} elements at {f'`{where}`' if where else 'the top'}, got {length}"
+        " - keep them as documents of their own",
+        code="ArrayTooLong",
+        limit="array_length_max",
+        maximum=length_max,
+        asked=length,
+        path=where,
+    )
+
+
 def with_code(error: ValidationError, code: str) -> ValidationError:
-    """The same error under another code."""
+    """The same error under another code; a limit keeps its own, which says which one it is."""
+    if isinstance(error, LimitExceededError):
+        return error
     return ValidationError(error.message, code=code, **error.fields)

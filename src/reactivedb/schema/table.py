@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
 
-from reactivedb.errors import SchemaError, ValidationError
-from reactivedb.limits import DEFAULT_LIMITS
+from reactivedb.errors import SchemaError, ValidationError, ValueLimitError
+from reactivedb.limits import DEFAULT_LIMITS, active_limits
 from reactivedb.schema.annotations import derive_model
 from reactivedb.schema.anything import AnyValidator
 from reactivedb.schema.constraints import FieldRule, TableRules, table_rules
@@ -308,10 +308,21 @@ def system_table(name: str, indexes: Mapping[str, tuple[str, ...]]) -> TableDefi
 
 
 def _check_field_name(table: str, name: object) -> None:
+    length_max = active_limits().identifier_length_max
+    if isinstance(name, str) and len(name) > length_max:
+        raise ValueLimitError(
+            f"`{name[:80]}` cannot be a field of `{table}`: expected at most {length_max} characters, "
+            f"got {len(name)} - rename it, or nest it",
+            code="InvalidFieldName",
+            limit="identifier_length_max",
+            maximum=length_max,
+            asked=len(name),
+            path=f".{name}",
+        )
     if not isinstance(name, str) or name.startswith("_") or not is_identifier(name):
         raise ValidationError(
-            f"`{name}` cannot be a field of `{table}`: expected a letter, then letters, digits and `_`,"
-            f" at most {DEFAULT_LIMITS.identifier_length_max} characters - rename it, or nest it",
+            f"`{name}` cannot be a field of `{table}`: expected a letter, then letters, digits and `_`"
+            " - rename it, or nest it",
             code="InvalidFieldName",
             path=f".{name}",
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from reactivedb.errors import ValidationError
+from reactivedb.errors import LimitExceededError, ValidationError
 from reactivedb.schema.mismatch import Path, mismatch, missing_field, render_path, shown
 from reactivedb.schema.objects import ObjectValidator, Presence
 from reactivedb.schema.validators import (
@@ -195,6 +195,8 @@ class UnionValidator(Validator):
         for member in candidates:
             try:
                 return attempt(member)
+            except LimitExceededError:
+                raise  # It is of this branch, and only too much of it.
             except ValidationError as error:
                 failures.append((member, error))
         where = render_path(path)
@@ -255,6 +257,8 @@ def _name_of(branch: Validator) -> str:
 def _in_branch(text: str, attempt: Callable[[], Any]) -> Any:
     try:
         return attempt()
+    except LimitExceededError:
+        raise
     except ValidationError as error:
         raise ValidationError(
             f"{error.message} (branch `{text}`)", code=error.code, **(error.fields | {"branch": text})

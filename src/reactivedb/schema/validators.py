@@ -13,8 +13,8 @@ from functools import cached_property, lru_cache
 from typing import Any, ClassVar, NamedTuple, cast
 
 from reactivedb.errors import ValidationError
-from reactivedb.limits import DEFAULT_LIMITS
-from reactivedb.schema.mismatch import Path, mismatch, render_path
+from reactivedb.limits import active_limits
+from reactivedb.schema.mismatch import Path, mismatch, render_path, too_long
 from reactivedb.values import Int64, Value, decode_id, normalize, to_jsonable
 
 Loader = Callable[[Any], Any]
@@ -359,9 +359,9 @@ class ArrayValidator(Validator):
         if not isinstance(value, list | tuple):
             raise mismatch(self, value, path)
         items = cast("list[Any]", value)
-        if len(items) > DEFAULT_LIMITS.array_length_max:
-            at_most = f"at most {DEFAULT_LIMITS.array_length_max} elements"
-            raise mismatch(at_most, len(items), path, way_out="keep them as documents of their own")
+        limits = active_limits()
+        if len(items) > limits.array_length_max:
+            raise too_long(len(items), limits.array_length_max, path)
         dump = self.item.dump
         return [dump(item, (path, position), splice=splice) for position, item in enumerate(items)]
 

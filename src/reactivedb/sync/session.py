@@ -168,7 +168,7 @@ class Session:
                     f"one client may follow {limit} queries, this would be one more - unsubscribe from some",
                     code="TooManyQueries",
                 )
-            args = args_of(change.args)
+            args = args_of(change.args, self._runtime.limits)
             self._query_set.add(change.query_id, change.path, args, self._identity, journal=change.journal)
         except RequestError as error:
             failure = describe(error, request_id=self._request_id(0), production=self._runtime.production)

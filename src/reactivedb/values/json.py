@@ -22,7 +22,7 @@ from typing import Any, NoReturn, cast
 import msgspec
 
 from reactivedb.errors import ValidationError
-from reactivedb.limits import DEFAULT_LIMITS, Limits
+from reactivedb.limits import Limits, active_limits
 from reactivedb.values.value import (
     EXACT_INT_MAX,
     Int64,
@@ -91,11 +91,12 @@ def _may_hold_special(data: bytes | str) -> bool:
     return (_DOLLAR in data and b'"$' in data) or (_BACKSLASH in data and b"\\u0024" in data)
 
 
-def from_jsonable(tree: Any, *, path: str = "", limits: Limits = DEFAULT_LIMITS) -> Value:
+def from_jsonable(tree: Any, *, path: str = "", limits: Limits | None = None) -> Value:
     """The value that a parsed lossless text stands for, checked against the limits on values.
 
     Shares with `tree` what needs no change. Raises: `ValidationError` with path.
     """
+    limits = limits or active_limits()
     try:
         return _from_tree(tree, limits.value_depth_max, limits)
     except MisfitError as misfit:
@@ -274,7 +275,7 @@ def _from_object(tree: dict[str, Any], depth_left: int, limits: Limits) -> Any:
         [key] = tree
         if key.startswith("$"):
             return _from_special(key, tree[key])
-    check_container(len(tree), depth_left, limits.object_field_count_max, "fields")
+    check_container(len(tree), depth_left, limits, "fields")
     check_field_names(tree, limits)
     changed: dict[str, Any] | None = None
     for key, item in tree.items():
@@ -294,7 +295,7 @@ def _from_object(tree: dict[str, Any], depth_left: int, limits: Limits) -> Any:
 
 
 def _from_array(tree: list[Any], depth_left: int, limits: Limits) -> list[Any]:
-    check_container(len(tree), depth_left, limits.array_length_max, "elements")
+    check_container(len(tree), depth_left, limits, "elements")
     items: list[Any] = []
     for item in tree:
         try:

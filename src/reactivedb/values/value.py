@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import index
-from typing import Any, Self, SupportsIndex, cast, final
+from typing import Any, NamedTuple, Self, SupportsIndex, cast, final
 
 from typing_extensions import TypeAliasType
 
-from reactivedb.errors import ValidationError
-from reactivedb.limits import DEFAULT_LIMITS, Limits
+from reactivedb.errors import ValidationError, ValueLimitError
+from reactivedb.limits import Limits, active_limits
 
 # A real object at run time (not a string), so that an annotation `list[Value]` can be recognised.
 Value = TypeAliasType("Value", "bool | int | float | str | bytes | list[Value] | dict[str, Value] | None")
@@ -77,11 +77,22 @@ class Unset:
 UNSET = Unset()
 
 
+class Bound(NamedTuple):
+    """A limit that was reached: its name in `Limits`, its value, and what would have been needed."""
+
+    limit: str
+    maximum: int
+    asked: int
+
+
 class MisfitError(Exception):
     """Something below is no value; each container on the way up adds its step to `trail`."""
 
-    def __init__(self, code: str, expected: str, got: str, way_out: str) -> None:
+    def __init__(
+        self, code: str, expected: str, got: str, way_out: str, *, bound: Bound | None = None
+    ) -> None:
         super().__init__(code)
+        self.bound = bound
         self.code = code
         self.expected = expected
         self.got = got
@@ -90,9 +101,17 @@ class MisfitError(Exception):
 
     def located(self, path: str) -> ValidationError:
         where = path + "".join(reversed(self.trail))
-        return ValidationError(
+        text = (
             f"expected {self.expected} at {f'`{where}`' if where else 'the top'}, got {self.got}"
-            f" - {self.way_out}",
+            f" - {self.way_out}"
+        )
+        if self.bound is not None:
+            limit, maximum, asked = self.bound
+            return ValueLimitError(
+                text, code=self.code, limit=limit, maximum=maximum, asked=asked, path=where
+            )
+        return ValidationError(
+            text,
             code=self.code,
             path=where,
             expected=self.expected,
@@ -109,7 +128,7 @@ def abbreviated(value: object) -> str:
     return f"`{text}`" if len(text) <= 80 else f"`{text[:76]}...`"
 
 
-def normalize(value: object, *, path: str = "", limits: Limits = DEFAULT_LIMITS) -> Value:
+def normalize(value: object, *, path: str = "", limits: Limits | None = None) -> Value:
     """Check plain Python data and copy it into stored form.
 
     A field that holds `UNSET` is left out, as JavaScript clients do with `undefined`. The containers of the
@@ -117,6 +136,7 @@ def normalize(value: object, *, path: str = "", limits: Limits = DEFAULT_LIMITS)
 
     Raises: `ValidationError` with the path of the first thing that is no value.
     """
+    limits = limits or active_limits()
     try:
         return _copy(value, limits.value_depth_max, limits)
     except MisfitError as misfit:
@@ -140,7 +160,7 @@ def _copy(value: Any, depth_left: int, limits: Limits) -> Value:
 
 
 def _copy_object(value: dict[Any, Any], depth_left: int, limits: Limits) -> Value:
-    check_container(len(value), depth_left, limits.object_field_count_max, "fields")
+    check_container(len(value), depth_left, limits, "fields")
     check_field_names(value, limits)
     copy: dict[str, Any] = dict(value)
     unset: list[str] | None = None
@@ -162,7 +182,7 @@ def _copy_object(value: dict[Any, Any], depth_left: int, limits: Limits) -> Valu
 
 
 def _copy_array(value: list[Any] | tuple[Any, ...], depth_left: int, limits: Limits) -> Value:
-    check_container(len(value), depth_left, limits.array_length_max, "elements")
+    check_container(len(value), depth_left, limits, "elements")
     copy: list[Value] = []
     for item in value:
         try:
@@ -228,23 +248,32 @@ def check_text(text: str) -> None:
         ) from None
 
 
-def check_container(length: int, depth_left: int, length_max: int, noun: str) -> None:
+def check_container(length: int, depth_left: int, limits: Limits, noun: str) -> None:
     """Raises: `MisfitError` if the container is too long, or lies below the deepest level allowed."""
     if depth_left <= 0:
+        deepest = limits.value_depth_max
         raise MisfitError(
-            "ValueTooDeep", "less nesting", "another level", "keep nested data in its own table"
+            "ValueTooDeep",
+            f"at most {deepest} levels of nesting",
+            "another level",
+            "keep nested data in its own table",
+            bound=Bound("value_depth_max", deepest, deepest + 1),
         )
+    length_max = limits.object_field_count_max if noun == "fields" else limits.array_length_max
     if length > length_max:
         raise MisfitError(
             "TooManyFields" if noun == "fields" else "ArrayTooLong",
             f"at most {length_max} {noun}",
             str(length),
             "keep them as documents of their own",
+            bound=Bound(
+                "object_field_count_max" if noun == "fields" else "array_length_max", length_max, length
+            ),
         )
 
 
 # Names found good before: one C call then checks all names of an object. Only short names, and only so
-# many, because a caller may send any; a limit below the length of a short name is not looked at again.
+# many, because a caller may send any.
 _SHORT_NAME_LENGTH = 32
 _KNOWN_NAME_COUNT_MAX = 8_192
 _known_names: set[object] = set()
@@ -252,7 +281,7 @@ _known_names: set[object] = set()
 
 def check_field_names(names: dict[Any, Any], limits: Limits) -> None:
     """Raises: `MisfitError` for a name that is not printable ASCII, begins with `$` or is too long."""
-    if not _known_names.issuperset(names):
+    if limits.field_name_length_max < _SHORT_NAME_LENGTH or not _known_names.issuperset(names):
         _check_new_names(names, limits)
 
 
@@ -279,6 +308,7 @@ def _check_new_names(names: Iterable[object], limits: Limits) -> None:
                 f"field names of at most {limits.field_name_length_max} characters",
                 f"one of {len(name)}",
                 "shorten it",
+                bound=Bound("field_name_length_max", limits.field_name_length_max, len(name)),
             )
         if len(name) <= _SHORT_NAME_LENGTH and len(_known_names) < _KNOWN_NAME_COUNT_MAX:
             _known_names.add(name)

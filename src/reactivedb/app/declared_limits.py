@@ -1,0 +1,65 @@
+"""Does what an application declares keep within its own limits?
+
+Convex's bounds hold wherever a name or an index is declared; an application may set lower ones.
+"""
+
+from __future__ import annotations
+
+from ..errors import LimitExceededError
+from ..functions import Registry
+from ..limits import Limits
+from ..schema import ObjectValidator, Schema, TableDefinition
+
+_IMPLICIT_INDEX_COUNT = 2
+
+
+def check_declared(schema: Schema, registry: Registry, limits: Limits) -> None:
+    """Raises: LimitExceededError `IdentifierTooLong`, `TooManyIndexes`, `TooManyIndexFields`."""
+    for table in schema.tables.values():
+        _check_table(table, limits)
+    for function in registry:
+        # Brought along by the product, not declared.
+        if not function.path.startswith("_"):
+            _check_name("function", function.path.rpartition(":")[2], limits)
+
+
+def _check_table(table: TableDefinition, limits: Limits) -> None:
+    _check_name("table", table.name, limits)
+    if isinstance(table.validator, ObjectValidator):
+        for field in table.validator.fields:
+            _check_name(f"field of `{table.name}`", field.wire, limits)
+    index_count = len(table.indexes) - _IMPLICIT_INDEX_COUNT
+    if index_count > limits.indexes_per_table_max:
+        raise LimitExceededError(
+            f"a table may have {limits.indexes_per_table_max} indexes, `{table.name}` has {index_count} - "
+            "drop some",
+            code="TooManyIndexes",
+            limit="indexes_per_table_max",
+            maximum=limits.indexes_per_table_max,
+            asked=index_count,
+        )
+    for index in table.indexes.values():
+        if index.name in ("by_id", "by_creation_time"):
+            continue  # given, not declared
+        _check_name(f"index of `{table.name}`", index.name, limits)
+        if len(index.fields) > limits.fields_per_index_max:
+            raise LimitExceededError(
+                f"an index may have {limits.fields_per_index_max} fields, `{table.name}.{index.name}` has "
+                f"{len(index.fields)} - drop some",
+                code="TooManyIndexFields",
+                limit="fields_per_index_max",
+                maximum=limits.fields_per_index_max,
+                asked=len(index.fields),
+            )
+
+
+def _check_name(what: str, name: str, limits: Limits) -> None:
+    if len(name) > limits.identifier_length_max:
+        raise LimitExceededError(
+            f"the name of a {what} may have {limits.identifier_length_max} characters, `{name}` has "
+            f"{len(name)} - shorten it",
+            code="IdentifierTooLong",
+            limit="identifier_length_max",
+            maximum=limits.identifier_length_max,
+            asked=len(name),
+        )
