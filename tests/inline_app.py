@@ -21,7 +21,7 @@ def module_of(*members: Any, name: str = "notes") -> ModuleType:
     for member in members:
         if isinstance(member, RegisteredFunction):
             member.handler.__module__ = name
-        label = member.name if isinstance(member, rdb.Table) else member.__name__
+        label = member.name if isinstance(member, rdb.Table | rdb.Migration) else member.__name__
         setattr(module, label, member)
     return module
 
