@@ -260,9 +260,16 @@ class LiteralValidator(Validator):
     def dump(self, value: Any, path: Path = "", *, splice: bool = False) -> Value:
         if value is self.python:
             return self.value
-        if isinstance(value, bool) == isinstance(self.value, bool) and value == self.python:
+        if self._is_of_kind(value) and value == self.python:
             return self.value
         raise mismatch(self, value, path)
+
+    def _is_of_kind(self, value: Any) -> bool:
+        """Is it a value of the literal's type? A plain int stands for either kind of number."""
+        if isinstance(value, bool) or isinstance(self.value, bool):
+            return type(value) is type(self.value)
+        wrong = float if isinstance(self.value, Int64) else Int64
+        return not isinstance(value, wrong)
 
     def takes(self, python_type: type) -> bool:
         if python_type is bool or isinstance(self.python, bool):
@@ -282,7 +289,8 @@ class LiteralValidator(Validator):
         value = self.value
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        text = f'"{value}"' if isinstance(value, str) and '"' not in value else repr(value)
+        is_plain = isinstance(value, str) and value.isprintable() and not {'"', "\\"} & set(value)
+        text = f'"{value}"' if is_plain else repr(value)
         return f"v.literal({text})"
 
 
