@@ -18,3 +18,7 @@ def test_h84_two_mutations_that_read_both_rows_and_write_one_cannot_both_pass(js
 
 def test_h85_ten_clients_claiming_one_name_make_one_row(js: JsRun) -> None:
     js("contention", "phantom")
+
+
+def test_h85_ten_clients_at_a_unique_index_make_one_row_and_its_children_go_with_it(js: JsRun) -> None:
+    js("contention", "uniqueIndex")

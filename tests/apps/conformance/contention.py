@@ -1,5 +1,7 @@
 """Do transactions that look at more than they write stay serializable?"""
 
+from typing import Annotated
+
 import reactivedb as rdb
 
 
@@ -16,6 +18,18 @@ class Claim(rdb.Document, table="claims"):
     owner: str
 
     by_name = rdb.Index("name")
+
+
+class Party(rdb.Document, table="parties"):
+    name: str
+
+
+class Seat(rdb.Document, table="seats"):
+    party_id: Annotated[rdb.Id[Party], rdb.OnDelete("cascade")]
+    number: int
+    owner: str
+
+    by_number = rdb.Index("party_id", "number", unique=True)
 
 
 @rdb.mutation
@@ -53,3 +67,24 @@ def claim(ctx: rdb.MutationCtx, name: str, owner: str) -> bool:
 @rdb.query
 def owners(ctx: rdb.QueryCtx, name: str) -> list[str]:
     return [found.owner for found in ctx.db.query(Claim.by_name.eq(name)).collect()]
+
+
+@rdb.mutation
+def invite(ctx: rdb.MutationCtx, name: str) -> rdb.Id[Party]:
+    return ctx.db.insert(Party(name=name))
+
+
+@rdb.mutation
+def sit(ctx: rdb.MutationCtx, party_id: rdb.Id[Party], number: int, owner: str) -> rdb.Id[Seat]:
+    """Looks at nothing: the index says who came first."""
+    return ctx.db.insert(Seat(party_id=party_id, number=number, owner=owner))
+
+
+@rdb.mutation
+def call_off(ctx: rdb.MutationCtx, party_id: rdb.Id[Party]) -> None:
+    ctx.db.delete(party_id)
+
+
+@rdb.query
+def seated(ctx: rdb.QueryCtx, party_id: rdb.Id[Party]) -> list[str]:
+    return [seat.owner for seat in ctx.db.query(Seat.by_number.eq(party_id))]

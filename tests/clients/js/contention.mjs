@@ -42,3 +42,25 @@ export async function phantom(stage) {
     assert.deepStrictEqual(owners, [`client ${claimed.indexOf(true)}`]);
   }
 }
+
+export async function uniqueIndex(stage) {
+  const clients = several(stage, 10);
+  const partyId = await clients[0].mutation(api.contention.invite, { name: "ada's" });
+  for (let number = 0; number < 10; number += 1) {
+    const outcomes = await Promise.allSettled(
+      clients.map((client, index) =>
+        client.mutation(api.contention.sit, { partyId, number, owner: `client ${index}` }),
+      ),
+    );
+    const refused = outcomes.filter((outcome) => outcome.status === "rejected");
+    assert.equal(refused.length, 9);
+    const seat = outcomes.find((outcome) => outcome.status === "fulfilled").value;
+    for (const { reason } of refused) {
+      assert.match(reason.message, /UniqueViolation/);
+      assert.ok(reason.message.includes(seat));
+    }
+  }
+  assert.equal((await stage.http().query(api.contention.seated, { partyId })).length, 10);
+  await clients[0].mutation(api.contention.callOff, { partyId });
+  assert.deepStrictEqual(await stage.http().query(api.contention.seated, { partyId }), []);
+}
