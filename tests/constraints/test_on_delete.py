@@ -346,3 +346,25 @@ def test_a_cascade_that_may_meet_a_restrict_happens_at_once_or_not_at_all() -> N
         small = db.mutation(fill_posts, 20)
         db.mutation(remove, small)
         assert db.query(posts) == 40
+
+
+class FreeMessage(rdb.Document, table="messages"):
+    channel_id: rdb.Id[Channel]
+    answers: rdb.Id[FreeMessage] | None = None
+    text: str = ""
+
+
+@rdb.mutation
+def fill_freely(ctx: rdb.MutationCtx, messages: int) -> rdb.Id[Channel]:
+    channel = ctx.db.insert(Channel())
+    for _ in range(messages):
+        ctx.db.insert(FreeMessage(channel_id=channel))
+    return channel
+
+
+def test_the_index_of_a_new_rule_is_complete_when_the_database_opens(tmp_path: Path) -> None:
+    with app_of(Channel, FreeMessage, fill_freely).open(tmp_path / "data.db") as db:
+        channel = db.mutation(fill_freely, 20)
+    with app(documents_indexed_at_open_max=5).open(tmp_path / "data.db", jobs=False) as db:
+        db.mutation(remove, channel)
+        assert db.query(counts) == [0, 0, 0]

@@ -102,7 +102,8 @@ class _Change:
         now = building
         if building and is_own and not is_starting and self._is_large(table):
             # A rule holds from its first moment on, so its index is complete by then.
-            now = [index for index in building if index.enforces_unique]
+            needed = table.definition.rules.index_names
+            now = [index for index in building if index.definition.name in needed]
         if now or (is_checked and table.definition.validator is not None) or is_starting:
             self._read(table, now, is_checked=is_checked)
         if is_checked:

@@ -120,6 +120,11 @@ class TableRules:
         """Is there anything to look after when a document is written?"""
         return bool(self.unique or self.transitions or self.updated_at)
 
+    @property
+    def index_names(self) -> frozenset[str]:
+        """The indexes that the rules look into."""
+        return frozenset(index.name for index in self.unique) | {found.index for found in self.references}
+
 
 def state_key(state: Value | Unset) -> State:
     return type(state), state
