@@ -43,7 +43,8 @@ class Registry:
             self.add(path, path, reference)
 
     def _add_module(self, module: ModuleType, name: str) -> None:
-        for attribute, value in vars(module).items():
+        # A copy: pydantic adds the classes it makes of generic annotations to the module.
+        for attribute, value in list(vars(module).items()):
             if not isinstance(value, RegisteredFunction):
                 continue
             reference = cast("RegisteredFunction[..., Any]", value)
