@@ -25,6 +25,8 @@ STOP_DEADLINE_S = 10.0
 class DevServer:
     """One server over one data folder; `start` again after `stop` or `kill` serves the same data."""
 
+    app = CONFORMANCE
+
     def __init__(self, data: Path, *options: str) -> None:
         self.data = data
         self.options = options
@@ -48,7 +50,7 @@ class DevServer:
         return (self.data / "admin_key").read_text().strip()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "reactivedb", "dev", str(CONFORMANCE), "--no-open"]
+        command = [sys.executable, "-m", "reactivedb", "dev", str(self.app), "--no-open"]
         command += ["--port", str(self.port), "--site-port", str(self.site_port)]
         command += ["--data", str(self.data), *self.options]
         self._ready.clear()
