@@ -21,7 +21,13 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from inline_app import FlakyStorage
 from naive_values import exact
 
@@ -43,7 +49,7 @@ texts = ["", "a", "a\x00", "ab", b"", b"a"]
 keys = st.sampled_from([ABSENT, None, True, False, *numbers, *texts, [], [1.0], [1.0, None], {}, {"x": 1.0}])
 kinds = st.sampled_from(["a", "ab", "b"])
 sizes = st.integers(0, 4).map(float)
-takes = st.sampled_from([None, 0.0, 1.0, 2.0, 3.0, 100.0])
+takes = st.sampled_from([None, 1.0, 2.0, 3.0, 5.0, 0.0, 100.0])
 
 
 @st.composite
@@ -51,7 +57,7 @@ def ranges(draw: st.DrawFn) -> dict[str, Any]:
     """An equality prefix of an index and bounds on its next field."""
     index = draw(st.sampled_from(["by_creation_time", "by_key", "by_kind_key"]))
     fields = {"by_creation_time": [], "by_key": [keys], "by_kind_key": [kinds, keys]}[index]
-    eq = [draw(field) for field in fields[: draw(st.integers(0, len(fields)))]]
+    eq = [draw(field) for field in fields[: draw(st.sampled_from([0, 0, 1, 2]))]]
     bounds: dict[str, Any] = {}
     if len(eq) < len(fields):
         for side in draw(
@@ -126,9 +132,17 @@ class ReactiveInvariant(RuleBasedStateMachine):
     def open_storage(self) -> Storage:
         return FlakyStorage()
 
+    @initialize(data=st.data(), specs=st.lists(range_looks, min_size=4, max_size=12))
+    def begin(self, data: st.DataObject, specs: list[dict[str, Any]]) -> None:
+        """Some documents and queries to begin with, so that most writes touch something."""
+        self.commit(data, 8)
+        for number, spec in enumerate(specs):
+            self.subscribe(spec, number % CLIENT_COUNT)
+        self.deliver()
+
     # Writes
 
-    @rule(data=st.data(), count=st.integers(1, 4))
+    @rule(data=st.data(), count=st.integers(1, 3))
     def commit(self, data: st.DataObject, count: int) -> None:
         """One transaction of some writes; nobody is told yet."""
         model = self.model.copy()
@@ -145,7 +159,7 @@ class ReactiveInvariant(RuleBasedStateMachine):
 
     def step(self, data: st.DataObject, model: Model) -> dict[str, Any]:
         table = data.draw(st.sampled_from(["things", "things", "things", "owners"]))
-        do = data.draw(st.sampled_from(["insert", "insert", "replace", "delete"]))
+        do = data.draw(st.sampled_from(["insert", "replace", "replace", "delete"]))
         rows = model.tables[table]
         if do == "insert" or not rows:
             return {"do": "insert", "table": table, "fields": self.fields(data, table)}
@@ -278,7 +292,7 @@ def net(before: list[tuple[str, Any, Any]], steps: list[tuple[str, Any, Any]]) -
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(
-    ("machine", "example_count"), [(ReactiveInvariant, 300), (ReactiveInvariantOnSqlite, 150)]
+    ("machine", "example_count"), [(ReactiveInvariant, 150), (ReactiveInvariantOnSqlite, 60)]
 )
 def test_every_live_result_is_what_a_fresh_run_gives_and_nothing_else_ran(
     machine: type[ReactiveInvariant], example_count: int
