@@ -10,12 +10,7 @@ from .tables import User
 @rdb.mutation
 def ensure(ctx: rdb.MutationCtx, client_user_id: str, name: str) -> rdb.Id[User]:
     """Register a browser, or give the one that is known its new name."""
-    user = ctx.db.query(User.by_client_user_id.eq(client_user_id)).unique()
-    if user is None:
-        return ctx.db.insert(User(client_user_id=client_user_id, name=name))
-    if user.name != name:
-        ctx.db.patch(user.id, name=name)
-    return user.id
+    return ctx.db.upsert(User.by_client_user_id.eq(client_user_id), name=name).id
 
 
 class UserView(rdb.Model):
