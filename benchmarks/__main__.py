@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .measure import Effort, Figure
 
-QUESTIONS = ("commit_rate", "round_trip", "fanout", "untouched_queries", "memory", "cold_start")
+QUESTIONS = ("commit_rate", "round_trip", "fanout", "untouched_queries", "memory", "cold_start", "data_sizes")
 
 
 def main() -> int:

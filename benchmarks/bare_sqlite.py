@@ -46,7 +46,9 @@ class BareSqlite:
     """One file of reactivedb's layout, written without reactivedb."""
 
     def __init__(self, path: Path) -> None:
-        open_sqlite(path).close()
+        """Makes the file if there is none; one that is open already is written to beside its owner."""
+        if not path.exists():
+            open_sqlite(path).close()
         # What apsw says of its own types is beyond Python 3.11 (see `storage/sqlite_connection.py`).
         self._connection: Any = apsw.Connection(str(path))
         self._connection.pragma("journal_mode", "WAL")

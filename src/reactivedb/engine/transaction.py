@@ -19,7 +19,7 @@ from ..values import Value, decode_id, depth, encode, encode_id, size_bytes
 from .added_keys import AddedKeys
 from .backfill import check_ready
 from .document import StoredDocument
-from .interval import just_above
+from .interval import EVERYTHING, just_above
 from .read_set import RangeRead, ReadSet
 from .write_set import DocumentChange, WriteSet
 
@@ -149,7 +149,10 @@ class Transaction:
         read = self.begin_scan(scan)
         read.consumed_all()
         low, high = scan.interval
-        if scan.index.is_by_id:
+        if scan.index.is_by_id and scan.interval == EVERYTHING:
+            # `by_id` has no entries of its own; every document is in the other one.
+            total = self._storage.count(scan.table.by_creation_time.number, low, high)
+        elif scan.index.is_by_id:
             total = sum(1 for _ in self._stored_keys(scan))
         else:
             total = self._storage.count(scan.index.number, low, high)

@@ -2,7 +2,7 @@
 
 A storage keeps the commit log and the state it adds up to: the newest version of each document, the index
 entries that point to it, the outcomes of clients' mutations, the catalog, and a few named texts (`meta`).
-Keys and values are opaque bytes here; only byte order and equality count.
+Keys and values are opaque bytes here; only byte order and equality count. No key begins with 0xFF.
 
 Writes go into the *open group*. `append` and the other writing methods open it, reads see it at once,
 `flush` ends it, `rollback` forgets it. What was flushed survives a crash of the process; what was flushed

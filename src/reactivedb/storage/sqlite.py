@@ -64,6 +64,7 @@ _SCAN_TABLE = (
 )
 _SCAN_TABLE_REVERSE = _SCAN_TABLE.replace("ORDER BY id", "ORDER BY id DESC")
 _COUNT = "SELECT count(*) FROM index_entries WHERE index_number = ? AND key >= ? AND key < ?"
+_COUNT_ALL = "SELECT count(*) FROM index_entries WHERE index_number = ?"
 _GET_OUTCOME = (
     "SELECT ts, CAST(result AS BLOB), log_lines FROM outcomes WHERE session_id = ? AND request_id = ?"
 )
@@ -80,6 +81,7 @@ _NEWEST_CREATED = (
 
 # Greater than every text in SQLite's order: the upper bound of a scan without one.
 _ABOVE_ALL_TEXT = b""
+_ABOVE_ALL_KEYS = b"\xff"
 
 
 class SqliteStorage:
@@ -329,6 +331,9 @@ class SqliteStorage:
         return [StoredVersion(*row) for row in rows]
 
     def count(self, index_number: int, low: bytes, high: bytes) -> int:
+        if not low and high >= _ABOVE_ALL_KEYS:
+            # Without looking at the keys it takes half as long.
+            return self._rows(_COUNT_ALL, (index_number,))[0][0]
         return self._rows(_COUNT, (index_number, low, high))[0][0]
 
     def outcome(self, session_id: str, request_id: int) -> Outcome | None:

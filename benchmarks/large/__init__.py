@@ -1,0 +1,1 @@
+"""An application with one large table, for asking how cost grows with its size."""

@@ -1,0 +1,7 @@
+"""The application, as `App` wants it."""
+
+import reactivedb as rdb
+
+from . import records
+
+app = rdb.App(records)
