@@ -292,7 +292,7 @@ def net(before: list[tuple[str, Any, Any]], steps: list[tuple[str, Any, Any]]) -
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(
-    ("machine", "example_count"), [(ReactiveInvariant, 150), (ReactiveInvariantOnSqlite, 60)]
+    ("machine", "example_count"), [(ReactiveInvariant, 100), (ReactiveInvariantOnSqlite, 50)]
 )
 def test_every_live_result_is_what_a_fresh_run_gives_and_nothing_else_ran(
     machine: type[ReactiveInvariant], example_count: int
