@@ -1,0 +1,1 @@
+"""An application that runs into every limit of a function run."""
