@@ -50,7 +50,7 @@ class StoredDocument:
         if fields is None and table.upgrade is not None and ts <= table.upgrade.until_ts:
             upgraded = table.upgrade.apply(ts, json)
             self.gone = upgraded is None
-            json = upgraded or json
+            json, fields = upgraded or (json, None)
         self.json = json
         self._fields = fields
         self._object: Any = None

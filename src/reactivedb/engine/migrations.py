@@ -52,8 +52,8 @@ class Upgrade:
         self._steps = steps
         self.until_ts = max(step.watermark_ts for step in steps)
 
-    def apply(self, ts: int, json: bytes) -> bytes | None:
-        """The text of a version in the new form; None for one that the migration deletes.
+    def apply(self, ts: int, json: bytes) -> tuple[bytes, dict[str, Value]] | None:
+        """A version in the new form, as text and as fields; None for one that the migration deletes.
 
         Raises:
             SchemaError: `MigrationFailed`, with the path of what does not fit.
@@ -72,7 +72,8 @@ class Upgrade:
             self._definition.check(fields)
             system: dict[str, Value] = {"_id": fields["_id"], "_creationTime": fields["_creationTime"]}
             own = {field: value for field, value in fields.items() if field not in system}
-            return encode(system | self._definition.dump(own))
+            new = system | self._definition.dump(own)
+            return encode(new), new
         except Exception as error:  # the program's own function may raise anything
             raise _failed(name, self._definition.name, str(loads(json)["_id"]), error) from error
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
 from reactivedb.errors import SchemaError
 from reactivedb.schema.document import CREATION_TIME_FIELD, ID_FIELD, Document
@@ -22,8 +22,9 @@ from reactivedb.values import Value, normalize
 
 _SYSTEM_FIELDS = (ID_FIELD, CREATION_TIME_FIELD)
 
+D = TypeVar("D", bound=Document)
 # None: the document is deleted.
-MigrationFunction: TypeAlias = "Callable[[dict[str, Any]], Mapping[str, Any] | Document | None]"
+MigrationFunction: TypeAlias = "Callable[[dict[str, Any]], dict[str, Any] | Document | None]"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Migration:
     def table(self) -> TableDefinition:
         return table_definition(self.source)
 
-    def __call__(self, document: dict[str, Any], /) -> Mapping[str, Any] | Document | None:
+    def __call__(self, document: dict[str, Any], /) -> dict[str, Any] | Document | None:
         """The function itself, so that a test can call it."""
         return self.function(document)
 
@@ -49,13 +50,14 @@ class Migration:
 
         Raises: whatever the function raises; ValidationError, for what cannot be stored.
         """
-        result = self.function(cast("dict[str, Any]", normalize(fields)))
+        result: Any = self.function(cast("dict[str, Any]", normalize(fields)))
         if result is None:
             return None
         if isinstance(result, Document):
             own = self.table.dump(result)
         elif isinstance(result, dict):
-            own = {name: value for name, value in result.items() if name not in _SYSTEM_FIELDS}
+            given = cast("dict[str, Any]", result).items()
+            own = {name: value for name, value in given if name not in _SYSTEM_FIELDS}
             own = cast("dict[str, Value]", normalize(own))
         else:
             raise SchemaError(
@@ -65,9 +67,17 @@ class Migration:
         return {**{name: fields[name] for name in _SYSTEM_FIELDS}, **own}
 
 
+@overload
+def migration(
+    source: type[D], /, *, name: str | None = None
+) -> Callable[[Callable[[dict[str, Any]], dict[str, Any] | D | None]], Migration]: ...
+@overload
+def migration(
+    source: Table, /, *, name: str | None = None
+) -> Callable[[Callable[[dict[str, Any]], dict[str, Any] | None]], Migration]: ...
 def migration(
     source: type[Document] | Table, /, *, name: str | None = None
-) -> Callable[[MigrationFunction], Migration]:
+) -> Callable[[Callable[[dict[str, Any]], Any]], Migration]:
     """Make a function the migration of a table's older documents; its name is remembered for ever.
 
     Raises: SchemaError, for what is no function of one document.

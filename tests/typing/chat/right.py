@@ -91,3 +91,13 @@ def joins(ctx: rdb.MutationCtx, room_id: rdb.Id[rooms.Room], email: str) -> rdb.
     assert_type(ctx.db.upsert(drafts.index("by_room").eq(room_id), {"text": "..."}).id, rdb.Id[Any])
     assert_type(rdb.now_ms(), float)
     return member_id
+
+
+@rdb.migration(rooms.Note)
+def shorter(old: dict[str, Any]) -> rooms.Note | None:
+    return rooms.Note(room_id=old["roomId"], author=old["author"], text=old["text"][:100])
+
+
+@rdb.migration(drafts, name="drafts_2026")
+def renamed(old: dict[str, Any]) -> dict[str, Any]:
+    return {"body": old["text"]}

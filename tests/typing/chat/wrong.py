@@ -1,5 +1,7 @@
 """Each line marked `# refused` must be refused by pyright (strict), and no other."""
 
+from typing import Any
+
 import reactivedb as rdb
 
 from .rooms import Member, Note, Room, extend, newest, page_of
@@ -45,3 +47,13 @@ def upserts(ctx: rdb.QueryCtx, room_id: rdb.Id[Room]) -> None:
 @rdb.action  # refused: an action is `async def`
 def not_a_coroutine(ctx: rdb.ActionCtx) -> None:
     return None
+
+
+@rdb.migration(Note)  # refused: another table's document
+def to_another_table(old: dict[str, Any]) -> Room:
+    return Room(**old)
+
+
+@rdb.migration("notes")  # refused: a table is its class
+def of_a_name(old: dict[str, Any]) -> dict[str, Any]:
+    return old
