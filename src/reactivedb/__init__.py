@@ -2,71 +2,73 @@
 
     import reactivedb as rdb
 
-Everything public is here; all else is internal. The server is imported when it is first asked for.
+Everything public is here; all else is internal. Each name is imported when it is first asked for: what only
+declares never loads the server, and what only asks for the version loads nothing.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .app import App, AsyncDatabase, AsyncLive, AsyncPast, Database, Live, Past, Version
-from .engine import RetentionReport, SchemaProgress, SchemaReport
-from .errors import (
-    ApplicationError,
-    ConflictError,
-    FunctionNotFoundError,
-    InvalidCursorError,
-    LimitExceededError,
-    ProtocolError,
-    ReactiveDBError,
-    RequestError,
-    SchemaError,
-    StorageError,
-    ValidationError,
-)
-from .functions import (
-    ActionCtx,
-    MutationCtx,
-    OrderedQuery,
-    PaginationOptions,
-    PaginationResult,
-    Query,
-    QueryCtx,
-    RegisteredAction,
-    RegisteredMutation,
-    RegisteredQuery,
-    Upserted,
-    UserIdentity,
-    action,
-    internal_action,
-    internal_mutation,
-    internal_query,
-    mutation,
-    now_ms,
-    query,
-    random,
-)
-from .limits import Limits
-from .schema import (
-    Document,
-    Id,
-    Index,
-    Migration,
-    Model,
-    OnDelete,
-    StoredFile,
-    Table,
-    Transitions,
-    UpdatedAt,
-    migration,
-    updated_at,
-    v,
-)
-from .values import UNSET, Int64, Unset, Value
-
 if TYPE_CHECKING:
+    from .app import App, AsyncDatabase, AsyncLive, AsyncPast, Database, Live, Past, Version
+    from .engine import RetentionReport, SchemaProgress, SchemaReport
+    from .errors import (
+        ApplicationError,
+        AuthenticationError,
+        AuthProviderError,
+        ConflictError,
+        FunctionNotFoundError,
+        InvalidCursorError,
+        LimitExceededError,
+        ProtocolError,
+        ReactiveDBError,
+        RequestError,
+        SchemaError,
+        StorageError,
+        ValidationError,
+    )
+    from .functions import (
+        ActionCtx,
+        MutationCtx,
+        OrderedQuery,
+        PaginationOptions,
+        PaginationResult,
+        Query,
+        QueryCtx,
+        RegisteredAction,
+        RegisteredMutation,
+        RegisteredQuery,
+        Upserted,
+        UserIdentity,
+        action,
+        internal_action,
+        internal_mutation,
+        internal_query,
+        mutation,
+        now_ms,
+        query,
+        random,
+    )
+    from .limits import Limits
+    from .schema import (
+        Document,
+        Id,
+        Index,
+        Migration,
+        Model,
+        OnDelete,
+        StoredFile,
+        Table,
+        Transitions,
+        UpdatedAt,
+        migration,
+        updated_at,
+        v,
+    )
     from .server.asgi import asgi
     from .server.serving import serve
+    from .values import UNSET, Int64, Unset, Value
 
 __version__ = "0.1.0"
 
@@ -78,6 +80,8 @@ __all__ = [
     "AsyncDatabase",
     "AsyncLive",
     "AsyncPast",
+    "AuthProviderError",
+    "AuthenticationError",
     "ConflictError",
     "Database",
     "Document",
@@ -135,13 +139,97 @@ __all__ = [
     "v",
 ]
 
-_LAZY = {"asgi": "reactivedb.server.asgi", "serve": "reactivedb.server.serving"}
+# Where each name is defined.
+_HOMES = {
+    "app": (
+        "App",
+        "AsyncDatabase",
+        "AsyncLive",
+        "AsyncPast",
+        "Database",
+        "Live",
+        "Past",
+        "Version",
+    ),
+    "engine": (
+        "RetentionReport",
+        "SchemaProgress",
+        "SchemaReport",
+    ),
+    "errors": (
+        "ApplicationError",
+        "AuthenticationError",
+        "AuthProviderError",
+        "ConflictError",
+        "FunctionNotFoundError",
+        "InvalidCursorError",
+        "LimitExceededError",
+        "ProtocolError",
+        "ReactiveDBError",
+        "RequestError",
+        "SchemaError",
+        "StorageError",
+        "ValidationError",
+    ),
+    "functions": (
+        "ActionCtx",
+        "MutationCtx",
+        "OrderedQuery",
+        "PaginationOptions",
+        "PaginationResult",
+        "Query",
+        "QueryCtx",
+        "RegisteredAction",
+        "RegisteredMutation",
+        "RegisteredQuery",
+        "Upserted",
+        "UserIdentity",
+        "action",
+        "internal_action",
+        "internal_mutation",
+        "internal_query",
+        "mutation",
+        "now_ms",
+        "query",
+        "random",
+    ),
+    "limits": ("Limits",),
+    "schema": (
+        "Document",
+        "Id",
+        "Index",
+        "Migration",
+        "Model",
+        "OnDelete",
+        "StoredFile",
+        "Table",
+        "Transitions",
+        "UpdatedAt",
+        "migration",
+        "updated_at",
+        "v",
+    ),
+    "values": (
+        "UNSET",
+        "Int64",
+        "Unset",
+        "Value",
+    ),
+    "server.asgi": ("asgi",),
+    "server.serving": ("serve",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Hand on the server's names without importing it before it is needed."""
-    if name in _LAZY:
-        import importlib
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module `reactivedb` has no attribute `{name}`")
+    import importlib
 
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module `reactivedb` has no attribute `{name}`")
+    value = globals()[name] = getattr(importlib.import_module(f"reactivedb.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
