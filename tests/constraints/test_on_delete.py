@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 import threading
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from inline_app import app_of
 
 import reactivedb as rdb
 from reactivedb.errors import LimitExceededError, RequestError
+from reactivedb.functions import ANONYMOUS
 
 from .conftest import Face
 
@@ -368,3 +371,97 @@ def test_the_index_of_a_new_rule_is_complete_when_the_database_opens(tmp_path: P
     with app(documents_indexed_at_open_max=5).open(tmp_path / "data.db", jobs=False) as db:
         db.mutation(remove, channel)
         assert db.query(counts) == [0, 0, 0]
+
+
+def test_a_child_that_another_writer_adds_meanwhile_makes_the_deletion_try_again(face_of: FaceOf) -> None:
+    face = face_of(Channel, Message, Invoice)
+    channel = face.db.insert(Channel())
+    face.commit()
+    for child in (Message(channel_id=channel), Invoice(channel_id=channel)):
+        late = Face(face.engine, face.clock)
+        face.db.insert(child)
+        late.db.delete(channel)
+        face.commit()
+        with pytest.raises(rdb.ConflictError):
+            late.commit()
+
+
+def test_a_writer_that_looked_at_the_parent_cannot_add_a_child_to_it_afterwards(face_of: FaceOf) -> None:
+    face = face_of(Channel, Message)
+    channel = face.db.insert(Channel())
+    face.commit()
+    late = Face(face.engine, face.clock)
+    assert late.db.get(channel) is not None
+    late.db.insert(Message(channel_id=channel))
+    face.db.delete(channel)
+    face.commit()
+    with pytest.raises(rdb.ConflictError):
+        late.commit()
+
+
+@rdb.mutation
+def fill_many(ctx: rdb.MutationCtx, channels: int) -> None:
+    for _ in range(channels):
+        channel = ctx.db.insert(Channel())
+        ctx.db.insert(Message(channel_id=channel))
+        ctx.db.insert(Message(channel_id=channel))
+
+
+@rdb.mutation
+def remove_all(ctx: rdb.MutationCtx, fail_each: bool) -> None:
+    for channel in ctx.db.query(Channel).collect():
+        if fail_each:
+            with contextlib.suppress(rdb.ApplicationError):
+                ctx.run_mutation(remove_and_fail, channel.id)
+        else:
+            ctx.db.delete(channel.id)
+
+
+@rdb.query
+def jobs(ctx: rdb.QueryCtx) -> list[str]:
+    return [job["name"] for job in ctx.db.system.query("_scheduled_functions")]
+
+
+MANY = (Channel, Message, Like, fill, fill_many, remove_all, remove_and_fail, counts, jobs)
+
+
+def test_many_deletions_of_one_run_leave_one_job(tmp_path: Path) -> None:
+    app = app_of(*MANY, limits=rdb.Limits(documents_written_max=160))
+    with app.open(tmp_path / "data.db", jobs=False) as db:
+        for _ in range(3):
+            db.mutation(fill_many, 30)
+        db.mutation(remove_all, fail_each=False)
+        assert db.query(counts)[0] == 0
+        assert db.query(counts)[1] > 100
+        assert db.query(jobs) == ["_system/cascade.js:resume"]
+    with app.open(tmp_path / "data.db") as db:
+        db.run_until_idle()
+        assert db.query(counts) == [0, 0, 0]
+
+
+def test_deletions_that_are_undone_leave_no_job() -> None:
+    with app_of(*MANY, limits=rdb.Limits(cascade_batch_max=1)).open() as db:
+        db.mutation(fill_many, 20)
+        db.mutation(remove_all, fail_each=True)
+        assert (db.query(counts), db.query(jobs)) == ([20, 40, 0], [])
+
+
+def test_the_job_does_nothing_to_documents_that_exist_and_is_nobody_elses() -> None:
+    async def call(path: str, ids: list[str], *, internal: bool) -> str | None:
+        result = await db.runtime.call(
+            "any", path, {"ids": [str.__str__(id) for id in ids]}, identity=ANONYMOUS, internal=internal
+        )
+        return None if result.error is None else result.error.message
+
+    def called(path: str, ids: list[str], *, internal: bool) -> str | None:
+        future = asyncio.run_coroutine_threadsafe(call(path, ids, internal=internal), db.runtime.loop)
+        return future.result()
+
+    with app().open() as db:
+        channel = db.mutation(fill, 3, 1)
+        assert called("_system/cascade:resume", [channel], internal=True) is None
+        refusal = called("_system/cascade:resume", [channel], internal=False)
+        assert refusal is not None
+        assert "permission" in refusal
+        assert db.query(counts) == [1, 3, 3]
+        assert all(not known.path.startswith("_system/") for known in db.runtime.runner.registry)

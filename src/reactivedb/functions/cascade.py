@@ -62,10 +62,13 @@ class _Parent:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """How a deletion goes on beyond one batch: `schedule` takes the parents that are not done."""
+    """How a deletion goes on beyond one batch: `later` takes the parents that are not done.
+
+    It may be told of a parent whose deletion is undone after all: `resume` leaves that one alone.
+    """
 
     batch_max: int
-    schedule: Callable[[list[str]], None]
+    later: Callable[[list[str]], None]
 
 
 class Cascade:
@@ -98,10 +101,10 @@ class Cascade:
             self._transaction.delete(document)
             deleted = [document]
             batch = None if self._may_be_restricted(document.table.name) else self._continuation
-            rest = self._sweep([document.id], deleted, batch)
+            rest = self._sweep([document.id], deleted, batch=batch)
             for gone in deleted:
                 self._check_restricted(gone)
-            self._go_on(rest)
+            self._go_on(rest)  # The last step: what it notes is not undone here.
         except BaseException:
             self._transaction.rollback_to(mark)
             raise
@@ -109,29 +112,38 @@ class Cascade:
     def resume(self, parents: list[str]) -> None:
         """The next batch for parents that are deleted; one that exists is left alone."""
         gone = [id for id in parents if self._transaction.get(id) is None]
-        self._go_on(self._sweep(gone, [], self._continuation))
+        self._go_on(self._sweep(gone, [], batch=self._continuation, least=1))
 
     def _go_on(self, rest: list[str]) -> None:
         if rest:
             assert self._continuation is not None
-            self._continuation.schedule(rest)
+            self._continuation.later(rest)
 
     def _sweep(
-        self, parents: list[str], deleted: list[StoredDocument], batch: Continuation | None
+        self,
+        parents: list[str],
+        deleted: list[StoredDocument],
+        *,
+        batch: Continuation | None,
+        least: int = 0,
     ) -> list[str]:
-        """Deal with the children of deleted parents, a batch of them; gives the parents that are not done."""
+        """Deal with the children of deleted parents, a batch but at least `least` of them.
+
+        Gives the parents that are not done yet.
+        """
         path = [parent for id in parents if (parent := self._parent(id)) is not None]
         count = 0
         while path:
-            is_full = batch and (count >= batch.batch_max or self._transaction.used() > _USED_MAX)
-            if is_full and count:
-                return [parent.id for parent in path]
             parent = path[-1]
             child = parent.next(self._transaction)
+            if child is None:
+                path.pop()
+                continue
+            is_full = batch and (count >= batch.batch_max or self._transaction.used() > _USED_MAX)
+            if is_full and count >= least:
+                return [parent.id for parent in path]
             if parent.is_done:
                 path.pop()
-            if child is None:
-                continue
             table, reference, id = child
             document = self._transaction.get(id)
             if document is None:

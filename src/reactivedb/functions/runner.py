@@ -91,18 +91,23 @@ class Run:
         self.journal = Journal(journal)
         self.reader = DatabaseReader(transaction, runner.engine.catalog, journal=self.journal)
         self.scheduler = Scheduler(self)
+        # Deleted documents whose children a job has to see to.
+        self._unfinished_deletions: list[str] = []
         self.writer = DatabaseWriter(
             transaction,
             runner.engine.catalog,
             journal=self.journal,
-            continuation=Continuation(runner.engine.limits.cascade_batch_max, self._cascade_later),
+            continuation=Continuation(
+                runner.engine.limits.cascade_batch_max, self._unfinished_deletions.extend
+            ),
         )
 
-    def _cascade_later(self, parents: list[str]) -> None:
-        """Schedule jobs that go on with what follows a deletion, each with arguments of a bounded size."""
+    def finish(self) -> None:
+        """Schedule what this run leaves to be done, before it commits: one job for many deletions."""
+        waiting = [id for id in self._unfinished_deletions if self.transaction.get(id) is None]
         size = self.runner.engine.limits.cascade_batch_max
-        for start in range(0, len(parents), size):
-            ids = parents[start : start + size]
+        for start in range(0, len(waiting), size):
+            ids = waiting[start : start + size]
             self.scheduler.add(self.transaction.now_ms, resume_cascade, (ids,), {})
 
     def nested(
@@ -290,6 +295,7 @@ class Runner:
         limits_token = activate(self.engine.limits)
         try:
             result.value, result.tree = body(run)
+            run.finish()
             # Before the commit: a mutation whose answer cannot be given has not happened.
             encoded_result(result, self.engine.limits)
         except Exception as error:
