@@ -307,3 +307,36 @@ async def test_a_burst_of_jobs_leaves_turns_of_the_loop_to_others() -> None:
             await db.run_until_idle()
             tasks.cancel_scope.cancel()
     assert turns - before >= 50
+
+
+@pytest.mark.anyio
+async def test_a_waiting_consumer_is_told_when_the_database_is_closed(app: rdb.App) -> None:
+    database = app.open_async()
+    await database.open()
+    async with database.subscribe(texts) as results:
+        assert await anext(results) == []
+
+        async def close() -> None:
+            await database.close()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(close)
+            with pytest.raises(rdb.StorageError) as caught:
+                await anext(results)
+    assert caught.value.code == "DatabaseClosed"
+
+
+def test_a_query_that_fails_again_in_the_same_way_is_told_once() -> None:
+    @rdb.query
+    def broken(ctx: rdb.QueryCtx) -> None:
+        ctx.db.query(Note).collect()
+        raise ValueError("always")
+
+    with app_of(Note, add, broken).open() as database, database.subscribe(broken) as live:
+        with pytest.raises(ValueError, match="always"):
+            live.wait_for_change(timeout_s=1)
+        database.mutation(add, "more")
+        database.run_until_idle()
+        assert live.run_count == 2
+        with pytest.raises(TimeoutError):
+            live.wait_for_change(timeout_s=0)

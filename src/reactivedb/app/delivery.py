@@ -38,6 +38,14 @@ class Subscriber(Protocol):
         ...
 
 
+class Follower(Protocol):
+    """A consumer in this process, which waits for what is published."""
+
+    def ended(self, error: StorageError) -> None:
+        """The database is closed, or has failed for good."""
+        ...
+
+
 class Delivery:
     """Commits on their way to the disk and to the subscribers of one open database."""
 
@@ -53,6 +61,9 @@ class Delivery:
         self._syncing = False
         self._tick_scheduled = False
         self._due: dict[Subscriber, None] = {}
+        self._followers: dict[Follower, None] = {}
+        # Why nothing will be published any more.
+        self._ended: StorageError | None = None
         # While set, whoever becomes due is served by the delivery that is going on.
         self._delivering = False
         self._forgot_ns = engine.clock.now_ns()
@@ -67,14 +78,29 @@ class Delivery:
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
 
+    def follow(self, follower: Follower) -> None:
+        """Tell the follower when there will be nothing more. Any thread may say so."""
+        self._followers[follower] = None
+        if self._ended is not None:
+            follower.ended(self._ended)
+
+    def unfollow(self, follower: Follower) -> None:
+        self._followers.pop(follower, None)
+
+    def _end_followers(self, error: StorageError) -> None:
+        self._ended = error
+        for follower in list(self._followers):
+            follower.ended(error)
+
     def end(self) -> None:
         self._loop = None
+        self._end_followers(_closed())
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """Raises: StorageError `DatabaseClosed`."""
         if self._loop is None:
-            raise StorageError("the database is closed - open it again", code="DatabaseClosed")
+            raise _closed()
         return self._loop
 
     async def durable(self, ts: int) -> None:
@@ -173,6 +199,7 @@ class Delivery:
         """A failed group has been undone; a failed sync has closed the storage for good."""
         if error.code == "SyncFailed" and self.broken is None:
             self.broken = error
+            self._end_followers(error)
             if self.on_broken is not None:
                 self.on_broken(error)
 
@@ -232,3 +259,7 @@ class Delivery:
                 await self._activity.wait()
         finally:
             self._awaited -= 1
+
+
+def _closed() -> StorageError:
+    return StorageError("the database is closed - open it again", code="DatabaseClosed")

@@ -37,12 +37,18 @@ class _Consumer:
         self._result: Result | None = None
         self._failure: StorageError | None = None
         self.fresh = False
+        runtime.delivery.follow(self)
         with runtime.engine.lock:
             self._query_set = runtime.query_set(self._changed)
             self._opened = self._query_set.add(_QUERY_ID, definition.path, args, IN_PROCESS)
 
     def _changed(self) -> None:
         self._runtime.delivery.due(self)
+
+    def ended(self, error: StorageError) -> None:
+        """Nothing will ever be published again: whoever waits is told."""
+        self._failure, self.fresh = error, True
+        self._wake()
 
     def prepare(self, ts: int) -> Callable[[StorageError | None], None] | None:
         changes = self._query_set.take_changes()
@@ -84,6 +90,7 @@ class _Consumer:
         return self._query_set.live(_QUERY_ID) if _QUERY_ID in self._query_set else self._opened
 
     def close(self) -> None:
+        self._runtime.delivery.unfollow(self)
         with self._runtime.engine.lock:
             self._query_set.clear()
 

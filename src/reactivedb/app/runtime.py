@@ -423,12 +423,13 @@ class Runtime:
 
     # Words
 
-    def _describe_query_error(self, error: BaseException) -> CallError:
-        return describe(error, request_id=request_id_of("query", time.time_ns()), production=self.production)
+    def _describe_query_error(self, path: str, error: BaseException) -> CallError:
+        # One id per query, not per run: a query that fails again in the same way has no new result.
+        return describe(error, request_id=request_id_of(path, 0), production=self.production)
 
     def _log_live_run(self, live: LiveQuery, run: RunResult, duration_s: float) -> None:
         if self.on_run is not None:
-            error = None if run.error is None else self._describe_query_error(run.error)
+            error = None if run.error is None else self._describe_query_error(live.path, run.error)
             self._tell(RunLog(Kind.QUERY, live.path, duration_s, error, run.log_lines))
 
     def _log(

@@ -39,6 +39,8 @@ class Report:
     def install_logging(self) -> None:
         """Show what the server and libraries warn of."""
         logging.getLogger().addHandler(_ReportHandler(self))
+        # What functions log becomes lines of their runs, from `info` on; the handler here shows warnings.
+        logging.getLogger().setLevel(logging.INFO)
 
     def note(self, text: str) -> None:
         self._console.print(Text(self.redacted(text), style="dim"))

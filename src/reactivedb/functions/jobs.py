@@ -277,8 +277,10 @@ class Jobs:
                 run.transaction.delete(row)
             return len(expired), None
 
-        while self._host.runner.transact(body, ANONYMOUS).value == _SWEEP_BATCH:
-            pass
+        while True:
+            result = self._host.runner.transact(body, ANONYMOUS)
+            if result.error is not None or result.value != _SWEEP_BATCH:
+                return
 
     def _now_ms(self) -> float:
         return self._engine.clock.now_ns() / 1e6

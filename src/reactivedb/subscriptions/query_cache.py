@@ -131,7 +131,7 @@ class QueryCache:
         engine: Engine,
         runner: Runner,
         *,
-        describe: Callable[[BaseException], CallError],
+        describe: Callable[[str, BaseException], CallError],
         on_run: Callable[[LiveQuery, RunResult, float], None],
     ) -> None:
         self._engine = engine
@@ -264,7 +264,7 @@ class QueryCache:
             live.identity_bound = True
             self._hide(live)
             self._part(live)
-        result = self._result_of(run, live.journal)
+        result = self._result_of(live.path, run, live.journal)
         assert run.read_set is not None
         live.watches = self._tracker.watch(live, run.read_set, live.watches)
         live.began_anew = live.journal is None
@@ -302,7 +302,7 @@ class QueryCache:
             return RunResult(transaction.base_ts, error=error, read_set=transaction.read_set)
         return self._runner.query(definition, named, live.identity, journal=live.journal)
 
-    def _result_of(self, run: RunResult, journal: str | None) -> Result:
+    def _result_of(self, path: str, run: RunResult, journal: str | None) -> Result:
         lines = tuple(run.log_lines)
         if run.error is None:
             try:
@@ -311,7 +311,7 @@ class QueryCache:
             except RequestError as error:  # a result that cannot be sent fails like any other run
                 run.error = error
         # A failed run leaves the ends of the pages where they were.
-        return Result(None, self._describe(run.error), lines, run, journal)
+        return Result(None, self._describe(path, run.error), lines, run, journal)
 
     def _part(self, live: LiveQuery) -> None:
         """The function looked at the identity for the first time: holders of others need their own."""
