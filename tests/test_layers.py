@@ -21,7 +21,7 @@ ROWS = (
     {"schema", "storage", "protocol"},
     {"engine", "client"},
     {"functions"},
-    {"subscriptions"},
+    {"subscriptions", "auth"},
     {"app"},
     {"sync", "codegen"},
     {"server"},

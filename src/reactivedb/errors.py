@@ -7,6 +7,8 @@
     │   │   └── InvalidCursorError   a page is asked for with the cursor of another query
     │   ├── ValidationError    argument, document or return value; carries `path`
     │   ├── FunctionNotFoundError
+    │   ├── AuthenticationError    the token proves nobody
+    │   │   └── AuthProviderError  the provider's keys cannot be had now; the token may be good
     │   └── LimitExceededError names the limit, its value and what was asked
     │       └── ValueLimitError   of a value, so that it is a ValidationError too: carries `path`
     ├── ConflictError          retries used up; names the table, the id and the function that wrote it
@@ -101,6 +103,18 @@ class FunctionNotFoundError(RequestError):
     @property
     def wire_text(self) -> str:
         return self.message
+
+
+class AuthenticationError(RequestError):
+    """A user's token is not accepted; `code` says why. The caller gets a new one, or goes on as nobody."""
+
+    default_code = "InvalidToken"
+
+
+class AuthProviderError(AuthenticationError):
+    """The keys of the token's provider cannot be had at the moment: the same token may do later."""
+
+    default_code = "AuthProviderUnavailable"
 
 
 class LimitExceededError(RequestError):

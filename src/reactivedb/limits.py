@@ -88,6 +88,11 @@ class Limits:
     # A peer that takes nothing for this long is aborted, so that it cannot hold memory.
     blocked_receiver_s: float = 30.0
 
+    # A user's token. Providers put groups and roles into it, yet it has to fit into one HTTP header.
+    token_size_bytes_max: int = 32 * KIB
+    # What a client says while its token is verified waits, up to one message of the largest size.
+    unread_messages_max: int = 1_000
+
     # The answer to a client's mutation is kept this long for replays (two weeks, as Convex does).
     outcome_retention_s: float = 14 * 24 * 3600.0
     # A finished job can be looked at for a week.
