@@ -310,3 +310,23 @@ def test_an_index_that_was_unique_is_checked_again_when_it_comes_back(tmp_path: 
         db.mutation(add, "ada@x")
     with pytest.raises(rdb.SchemaError):
         strict.open(tmp_path / "data.db")
+
+
+def test_two_writers_on_one_log_cannot_both_take_a_value(face_of: FaceOf) -> None:
+    face = face_of(User)
+    late = Face(face.engine, face.clock)
+    face.db.insert(user("ada@x", 1))
+    late.db.insert(user("ada@x", 2))
+    face.commit()
+    with pytest.raises(rdb.ConflictError):
+        late.commit()
+
+
+def test_a_writer_of_other_values_does_not_conflict(face_of: FaceOf) -> None:
+    face = face_of(User)
+    late = Face(face.engine, face.clock)
+    face.db.insert(user("ada@x", 1))
+    late.db.insert(user("ada@y", 2))
+    face.commit()
+    late.commit()
+    assert late.db.query(User).count() == 2
