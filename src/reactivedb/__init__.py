@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .app import App, AsyncDatabase, AsyncLive, AsyncPast, Database, Live, Past, Version
+    from .auth import CustomJwtProvider, OidcProvider
     from .engine import RetentionReport, SchemaProgress, SchemaReport
     from .errors import (
         ApplicationError,
@@ -83,6 +84,7 @@ __all__ = [
     "AuthProviderError",
     "AuthenticationError",
     "ConflictError",
+    "CustomJwtProvider",
     "Database",
     "Document",
     "FunctionNotFoundError",
@@ -96,6 +98,7 @@ __all__ = [
     "Migration",
     "Model",
     "MutationCtx",
+    "OidcProvider",
     "OnDelete",
     "OrderedQuery",
     "PaginationOptions",
@@ -150,6 +153,10 @@ _HOMES = {
         "Live",
         "Past",
         "Version",
+    ),
+    "auth": (
+        "CustomJwtProvider",
+        "OidcProvider",
     ),
     "engine": (
         "RetentionReport",

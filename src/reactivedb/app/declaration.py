@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..auth import CustomJwtProvider, OidcProvider, Provider
 from ..clock import Clock, SystemClock
 from ..errors import SchemaError
 from ..functions import Registry
@@ -31,8 +33,9 @@ class App:
     """An application: its functions and tables are those of the modules.
 
     A function's path is its module's name relative to the package whose module makes the `App` (or `root`),
-    so `App(messages)` in `chat/app.py` answers to `messages:listRecent`. `static` is a folder beside that
-    module, served at `/`.
+    so `App(messages)` in `chat/app.py` answers to `messages:listRecent`. `auth` lists the providers whose
+    tokens are accepted, of which the first that fits counts. `static` is a folder beside that module, served
+    at `/`.
 
     Raises:
         SchemaError: the program declares something that cannot work.
@@ -42,12 +45,14 @@ class App:
         self,
         *modules: ModuleType,
         root: str | None = None,
+        auth: Sequence[Provider] = (),
         static: str | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         caller = _caller_globals()
         self.root = root if root is not None else str(caller.get("__package__") or "")
         self.limits = limits
+        self.auth = _checked_providers(auth)
         self.static_dir = _static_dir(static, caller.get("__file__"))
         for module in modules:
             if not isinstance(module, ModuleType):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -128,6 +133,17 @@ def _caller_globals() -> dict[str, Any]:
     for _ in range(2):
         frame = frame.f_back if frame is not None else None
     return {} if frame is None else frame.f_globals
+
+
+def _checked_providers(auth: Sequence[Provider]) -> tuple[Provider, ...]:
+    """Raises: SchemaError, if one of them is something else."""
+    for provider in auth:
+        if not isinstance(provider, OidcProvider | CustomJwtProvider):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SchemaError(
+                f"`auth` lists `OidcProvider` and `CustomJwtProvider`, got `{provider!r}`",
+                code="InvalidAuthProvider",
+            )
+    return tuple(auth)
 
 
 def _static_dir(static: str | None, app_file: object) -> Path | None:

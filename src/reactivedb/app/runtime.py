@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..auth import Provider, Verifier
 from ..engine import Engine
 from ..errors import RequestError, StorageError
 from ..functions import (
@@ -80,6 +81,9 @@ class Runtime:
         self.jobs = Jobs(self.engine, self)
         self.delivery = Delivery(self.engine, self.cache, self.jobs, self.tasks)
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
+        # Accepted whatever the application declares: those of whoever serves it.
+        self._own_providers: tuple[Provider, ...] = ()
+        self.auth = self._verifier(app)
         # The server's log of runs; called on whatever thread the run was made.
         self.on_run: Callable[[RunLog], None] | None = None
         # Set by whoever knows the admin key; without it, nobody is an administrator.
@@ -124,11 +128,28 @@ class Runtime:
         with self.engine.lock:
             declare(self.engine, app)
             self._retired.update((id(known.reference), known) for known in self.app.registry)
+            if app.auth != self.app.auth:
+                self.auth = self._verifier(app)
             self.app = app
             self.runner = Runner(self.engine, app.registry)
             self.cache.reload(self.runner)
         self.schema_work.start()
         self.committed()
+
+    # Users
+
+    def trust(self, *providers: Provider) -> None:
+        """Accept tokens of these providers too, with this application and those that replace it."""
+        self._own_providers = providers
+        self.auth = self._verifier(self.app)
+
+    def _verifier(self, app: App) -> Verifier:
+        return Verifier(
+            (*app.auth, *self._own_providers),
+            clock=self.engine.clock,
+            limits=self.limits,
+            allow_private=lambda: not self.production,
+        )
 
     # Calls from outside
 

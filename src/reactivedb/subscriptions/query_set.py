@@ -94,8 +94,10 @@ class QuerySet:
             live = held.live
             assert live is not None
             held.identity = identity
-            self._cache.release(live, held)
-            held.live = self._cache.hold(live.path, live.args, held, journal=live.journal)
+            now = held.live = self._cache.hold(live.path, live.args, held, journal=live.journal)
+            # Let go afterwards: a result that stays this client's shall not be dropped in between.
+            if now is not live:
+                self._cache.release(live, held)
             self.mark(held)
 
     def mark(self, held: HeldQuery) -> None:
