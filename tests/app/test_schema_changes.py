@@ -345,6 +345,19 @@ def test_what_a_migration_gives_is_checked_like_any_document() -> None:
     assert (offender.path, offender.expected, offender.got) == (".stars", "v.number()", "`'three'`")
 
 
+def test_what_a_migration_makes_of_a_document_has_its_limits_too() -> None:
+    storage = MemoryStorage()
+    stored_notes(storage, ("ada", "1"))
+
+    @rdb.migration(Note)
+    def grow(old: dict[str, Any]) -> dict[str, Any]:
+        return {**old, "author": "a" * 2_000}
+
+    small = rdb.Limits(document_size_bytes_max=2_000)
+    [offender] = mismatch(app_of(Note, grow, limits=small), storage)["offenders"]
+    assert (offender.expected, int(offender.got) > 2_000) == ("2000", True)
+
+
 def test_a_migration_that_gives_something_else_each_time_is_refused() -> None:
     storage = MemoryStorage()
     stored_notes(storage, ("ada", "1"))

@@ -31,8 +31,8 @@ class Offender:
             table,
             id,
             str(found.get("path", "")),
-            str(found.get("expected", "")),
-            str(found.get("got", "")),
+            str(found.get("expected", found.get("maximum", ""))),
+            str(found.get("got", found.get("asked", ""))),
             error.message,
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ..errors import SchemaError, ValidationError
+from ..errors import LimitExceededError, SchemaError, ValidationError
 from ..schema import fingerprint
 from .backfill import (
     BATCH,
@@ -24,6 +24,7 @@ from .backfill import (
 )
 from .catalog import Catalog, IndexState, SystemTable, TableState, open_catalog
 from .document import StoredDocument
+from .document_limits import check_document_limits
 from .migrations import MigrationPlan, MigrationRecord, plan_migrations, save_records
 from .mismatches import Mismatches, Offender, SchemaChange
 
@@ -130,9 +131,8 @@ class _Change:
             count += 1
             try:
                 document = self._document(table, version, count)
-                if is_checked and not (table.upgrade and version.ts <= table.upgrade.until_ts):
-                    table.definition.check(document.fields)
-            except (SchemaError, ValidationError) as error:
+                self._check(table, document, is_checked=is_checked)
+            except (SchemaError, ValidationError, LimitExceededError) as error:
                 self.mismatches.add(Offender.of(table.name, version.id, error))
                 continue
             if document.gone or self.mismatches.count:
@@ -143,6 +143,15 @@ class _Change:
                 entries = []
         self._storage.add_index_entries(entries)
         self._counts[table.name] = count
+
+    def _check(self, table: TableState, document: StoredDocument, *, is_checked: bool) -> None:
+        if document.gone:
+            return
+        if table.upgrade is not None and document.ts <= table.upgrade.until_ts:
+            # The upgrade has compared it with the schema; how large it has become is another matter.
+            check_document_limits(self._limits, table.name, document.fields, document.json)
+        elif is_checked:
+            table.definition.check(document.fields)
 
     def _document(self, table: TableState, version: StoredVersion, count: int) -> StoredDocument:
         document = StoredDocument(table, version.id, version.ts, version.value)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import LimitExceededError, ReactiveDBError, ValidationError
-from ..values import Value, decode_id, depth, encode, encode_id, size_bytes
+from ..values import Value, decode_id, encode, encode_id
 from .added_keys import AddedKeys
 from .backfill import check_ready
 from .document import StoredDocument
+from .document_limits import check_document_limits
 from .interval import EVERYTHING, just_above
 from .read_set import RangeRead, ReadSet
 from .write_set import DocumentChange, WriteSet
@@ -302,7 +303,7 @@ class Transaction:
 
     def _write(self, table: TableState, fields: dict[str, Value], *, base: StoredDocument | None) -> None:
         json = encode(fields)
-        self._check_document(table, fields, json)
+        check_document_limits(self._limits, table.name, fields, json)
         self._begin_write(len(json))
         id = str(fields["_id"])
         self._set_pending(id, PendingWrite(table, base, StoredDocument(table, id, 0, json, fields=fields)))
@@ -311,32 +312,6 @@ class Transaction:
         """The version in the state below; the first write of a document in this run still knows it."""
         pending = self._pending.get(document.id)
         return pending.old if pending is not None else document
-
-    def _check_document(self, table: TableState, fields: dict[str, Value], json: bytes) -> None:
-        limits = self._limits
-        # The size formula never gives more than nine bytes for two of text, so short texts need no count.
-        if len(json) * 5 > limits.document_size_bytes_max:
-            size = size_bytes(fields)
-            if size > limits.document_size_bytes_max:
-                raise LimitExceededError(
-                    f"a document of `{table.name}` may have {limits.document_size_bytes_max} bytes, "
-                    f"got {size} - split it over several documents or store it as a file",
-                    code="DocumentTooLarge",
-                    limit="document_size_bytes_max",
-                    maximum=limits.document_size_bytes_max,
-                    asked=size,
-                )
-        if any(type(value) in (dict, list) for value in fields.values()):
-            levels = depth(fields)
-            if levels > limits.document_depth_max:
-                raise LimitExceededError(
-                    f"a document of `{table.name}` may nest {limits.document_depth_max} levels deep, "
-                    f"got {levels} - flatten it",
-                    code="DocumentTooDeep",
-                    limit="document_depth_max",
-                    maximum=limits.document_depth_max,
-                    asked=levels,
-                )
 
     def _begin_write(self, size: int) -> None:
         self._begin_read()
