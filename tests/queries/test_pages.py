@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import reactivedb as rdb
 from reactivedb.functions import Kind
 from reactivedb.functions.pagination import END
 from reactivedb.schema import validator_for
+from reactivedb.values import dumps, loads
 
 from .things import Shelf, keys_of, numbered, options, things
 
@@ -132,6 +134,39 @@ def test_a_cursor_of_another_query_is_invalid(other: str) -> None:
 def test_what_is_no_cursor_is_invalid(cursor: str) -> None:
     with pytest.raises(rdb.InvalidCursorError):
         read(Shelf(), options(2, cursor))
+
+
+FORGED = ["ff", "", "00", "zz", 7, None, [], ["", "", "one", ""], ["", "", 1, ""], ["x", "", "", ""]]
+
+
+@pytest.mark.parametrize("forged", FORGED)
+@pytest.mark.parametrize("by", ["by_key", "by_id", "merge", "join", "distinct"])
+def test_a_forged_cursor_shows_nothing_outside_of_the_query_and_breaks_nothing(forged: Any, by: str) -> None:
+    shelf = Shelf()
+    shelf.add(*numbered(3, kind="a"), *numbered(3, kind="b"))
+    mine = things.index("by_kind_key").eq("a")
+    asked: By = {
+        "by_key": lambda db: db.query(mine),
+        "by_id": lambda db: db.query(things.index("by_id")).filter(lambda thing: thing["kind"] == "a"),
+        "merge": lambda db: db.merge(mine, mine.gte(1)),
+        "join": lambda db: db.query(mine).join(lambda thing: thing),
+        "distinct": lambda db: db.query(mine).distinct("key"),
+    }[by]
+    real = read(shelf, options(2), asked).continue_cursor
+    name = loads(urlsafe_b64decode(real + "=" * (-len(real) % 4)))[0]
+    cursor = urlsafe_b64encode(dumps([name, forged])).rstrip(b"=").decode()
+    for opts in (options(9, cursor), options(9, end_cursor=cursor)):
+        try:
+            page = read(shelf, opts, asked)
+        except rdb.InvalidCursorError:
+            continue
+        assert {thing["kind"] for thing in page.page} <= {"a"}
+
+
+def test_a_cursor_that_nests_without_end_is_invalid() -> None:
+    nested = "[" * 5_000 + "]" * 5_000
+    with pytest.raises(rdb.InvalidCursorError):
+        read(Shelf(), options(2, urlsafe_b64encode(nested.encode()).decode()))
 
 
 def test_a_cursor_is_no_way_out_of_its_range() -> None:

@@ -259,12 +259,12 @@ def _boundary_of(cursor: str, name: str) -> Boundary:
     """Raises: InvalidCursorError, MisplacedBoundaryError."""
     try:
         tree = loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, ValidationError):
+        items = cast("list[object]", tree) if isinstance(tree, list) else []
+        if len(items) != 2 or items[0] != name:
+            raise _invalid("is of another query")
+        return from_tree(items[1])
+    except (ValueError, ValidationError, RecursionError):
         raise _invalid("is none") from None
-    items = cast("list[object]", tree) if isinstance(tree, list) else []
-    if len(items) != 2 or items[0] != name:
-        raise _invalid("is of another query")
-    return from_tree(items[1])
 
 
 def _invalid(what: str) -> InvalidCursorError:

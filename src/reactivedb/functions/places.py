@@ -82,6 +82,11 @@ def key_of(boundary: Boundary) -> bytes:
     return boundary
 
 
+def is_id_boundary(boundary: Boundary | None) -> bool:
+    """May it stand in an index whose keys are ids? A cursor is the client's word, not ours."""
+    return boundary is None or (isinstance(boundary, bytes) and boundary.isascii())
+
+
 def to_tree(boundary: Boundary) -> Any:
     """A boundary as JSON has it."""
     if isinstance(boundary, bytes):

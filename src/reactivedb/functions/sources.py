@@ -29,6 +29,7 @@ from .places import (
     JoinBoundary,
     MisplacedBoundaryError,
     Window,
+    is_id_boundary,
     key_after,
     key_before,
     key_of,
@@ -133,6 +134,8 @@ class Scan(Ordered):
         """The scan inside a window, whose boundaries are keys without `prefix`."""
         if window is EVERYTHING:
             return self.scan
+        if self.scan.index.is_by_id and not all(is_id_boundary(b) for b in (window.start, window.end)):
+            raise MisplacedBoundaryError
         interval = narrowed(self.scan.interval, window, reverse=self.reverse, prefix=prefix)
         whole = interval == self.scan.interval
         return replace(self.scan, interval=interval, prefix=self.scan.prefix if whole else None)
