@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _LOST = "the process ended while the action was running"
 _SWEEP_BATCH = 100
 _SCAN_BATCH = 1_000
+_CANCELLED_MAX = 1_000
 _STORAGE_RETRY_NS = 1_000_000_000
 _NEVER_NS = 2**63
 
@@ -63,8 +64,10 @@ class Jobs:
         self._engine = engine
         self._host = host
         self._log: LogReader = engine.reader()
-        # (scheduled time in ms, id): a row that was cancelled meanwhile is found out when it is due.
+        # (scheduled time in ms, id): a row that was cancelled meanwhile is found out when it is due, or when
+        # there are so many of them that the heap is made anew.
         self._heap: list[tuple[float, str]] = []
+        self._cancelled_count = 0
         self._wake = anyio.Event()
         self._running = 0
         self.enabled = True
@@ -85,17 +88,25 @@ class Jobs:
             if not self._log.waiting:
                 return False
             if self._log.take_lost():
-                self._heap = [
-                    (cast("float", row.fields["scheduledTime"]), row.id) for row in self._rows(PENDING)
-                ]
-                heapq.heapify(self._heap)
+                self._make_heap()
             found = False
             for record in self._log.pull():
                 for change in record.write_set.changes:
-                    if change.table.name == JOBS and change.new is not None and change.old is None:
+                    if change.table.name != JOBS or change.new is None:
+                        continue
+                    if change.old is None:
                         self._push(change.new)
                         found = True
+                    elif state_kind(change.new.fields) == CANCELED:
+                        self._cancelled_count += 1
+            if self._cancelled_count > _CANCELLED_MAX + len(self._heap) // 2:
+                self._make_heap()
             return found
+
+    def _make_heap(self) -> None:
+        self._heap = [(cast("float", row.fields["scheduledTime"]), row.id) for row in self._rows(PENDING)]
+        heapq.heapify(self._heap)
+        self._cancelled_count = 0
 
     def wake(self) -> None:
         """Look at the heap again."""

@@ -1,0 +1,67 @@
+"""Does a database that runs for long keep only what it needs?"""
+
+from __future__ import annotations
+
+from inline_app import app_of
+
+import reactivedb as rdb
+from reactivedb.testing import FakeClock
+
+rows = rdb.Table("rows")
+
+
+@rdb.mutation
+def change_of_mind(ctx: rdb.MutationCtx, times: int) -> None:
+    """Schedules and cancels, as a debounced save does."""
+    for _ in range(times):
+        ctx.scheduler.cancel(ctx.scheduler.run_after(3600, put))
+
+
+@rdb.mutation
+def put(ctx: rdb.MutationCtx) -> None:
+    ctx.db.insert(rows, {})
+
+
+@rdb.mutation
+def schedule(ctx: rdb.MutationCtx) -> None:
+    ctx.scheduler.run_after(3600, put)
+
+
+@rdb.mutation
+def cancel_all(ctx: rdb.MutationCtx) -> None:
+    for job in ctx.db.system.query("_scheduled_functions"):
+        ctx.scheduler.cancel(job["_id"])
+
+
+@rdb.query
+def count(ctx: rdb.QueryCtx) -> int:
+    return ctx.db.query(rows).count()
+
+
+def test_cancelled_jobs_do_not_wait_in_memory_for_their_time() -> None:
+    clock = FakeClock()
+    with app_of(rows, change_of_mind, put, schedule, cancel_all, count).open(clock=clock) as db:
+        heap_sizes: list[int] = []
+        for _ in range(10):
+            for _ in range(400):
+                db.mutation(schedule)
+            db.mutation(cancel_all)
+            heap_sizes.append(len(db.runtime.jobs._heap))
+        assert max(heap_sizes) <= 2_500
+        db.mutation(schedule)
+        clock.advance(3600)
+        db.run_until_idle()
+        assert db.query(count) == 1
+
+
+def test_a_database_that_nobody_follows_keeps_no_commits_for_followers() -> None:
+    limits = rdb.Limits(commit_history_size_bytes_max=50_000)
+    with app_of(rows, put, count, limits=limits).open() as db:
+        for _ in range(300):
+            db.mutation(put)
+        for reader in db.runtime.engine.committer._readers:
+            assert len(reader._records) < 50
+        with db.subscribe(count) as live:
+            assert live.wait_for_change(timeout_s=5) == 300
+            db.mutation(put)
+            assert live.wait_for_change(timeout_s=5) == 301
