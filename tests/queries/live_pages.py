@@ -29,7 +29,7 @@ class World:
         self.cache = QueryCache(
             self.engine,
             self.runner,
-            describe=lambda error: describe(error, request_id="", production=False),
+            describe=lambda path, error: describe(error, request_id=path, production=False),
             on_run=self._ran,
         )
 

@@ -155,15 +155,7 @@ def scan_source(transaction: Transaction, catalog: Catalog, source: Any) -> Scan
         ValidationError, SchemaError: as `source_bounds` and `scan_of` do.
     """
     bounds = source_bounds(source)
-    scan = scan_of(catalog, bounds)
-    # The key of `by_id` is the id itself, equal or not.
-    equal_count = 0 if scan.index.is_by_id else len(bounds.equal)
-    prefix = scan.index.prefix(bounds.equal) if equal_count else b""
-    fields = scan.index.definition.fields
-    tail = tuple(name for name in ("_creationTime", "_id") if name not in fields)
-    if scan.index.is_by_id:
-        tail = ()
-    return Scan(transaction, (*fields, *tail)[equal_count:], False, scan, equal_count, prefix)
+    return Scan(transaction, scan_of(catalog, bounds), bounds.equal)
 
 
 def merge_source(transaction: Transaction, catalog: Catalog, ranges: Iterable[IndexRange[Any]]) -> Merge:
@@ -173,10 +165,8 @@ def merge_source(transaction: Transaction, catalog: Catalog, ranges: Iterable[In
         ValidationError: `MergeOrderMismatch`; and as `scan_source` does.
     """
     scans = tuple(scan_source(transaction, catalog, range_) for range_ in ranges)
-    if not scans:
-        return Merge(transaction, ("_id",), False, ())
-    first = scans[0]
     for scan in scans[1:]:
+        first = scans[0]
         if scan.scan.table is not first.scan.table or scan.order != first.order:
             raise ValidationError(
                 f"merged ranges are of one table and have the same fields after their equal ones: the first "
@@ -184,4 +174,4 @@ def merge_source(transaction: Transaction, catalog: Catalog, ranges: Iterable[In
                 "give each range as many equal values as leave the same order",
                 code="MergeOrderMismatch",
             )
-    return Merge(transaction, first.order, False, scans)
+    return Merge(transaction, scans)

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 from ..engine import IndexScan, RangeRead, Transaction
 from ..errors import ValidationError
 from ..schema.index_path import resolve_index_field
-from ..values import dumps, end_of_values
+from ..values import Unset, Value, dumps, end_of_values
 from .places import (
     EVERYTHING,
     Boundary,
@@ -95,14 +95,17 @@ class Source(ABC):
         return blake2b(dumps(self.name()), digest_size=9).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
 class Ordered(Source):
     """Documents of one table, in the order of what follows the equality prefix of their index."""
 
-    transaction: Transaction
-    # Wire paths; the last is always `_id`, so that no two documents share a place.
-    order: tuple[str, ...]
-    reverse: bool
+    @property
+    @abstractmethod
+    def order(self) -> tuple[str, ...]:
+        """Wire paths; the last is always `_id`, so that no two documents share a place."""
+
+    @property
+    @abstractmethod
+    def reverse(self) -> bool: ...
 
     def before(self, step: Step) -> Boundary:
         return key_before(step[0], reverse=self.reverse)
@@ -115,17 +118,40 @@ class Ordered(Source):
 class Scan(Ordered):
     """One range of one index. Places are index keys."""
 
+    transaction: Transaction
     scan: IndexScan
-    # How many fields are equal, and the bytes of them in every key of the range.
-    equal_count: int
-    prefix: bytes
+    equal: tuple[Value | Unset, ...]
     predicates: tuple[Predicate, ...] = ()
 
+    @property
+    def reverse(self) -> bool:
+        return self.scan.reverse
+
+    @property
+    def equal_count(self) -> int:
+        """How many fields are equal; the key of `by_id` is the id itself, equal or not."""
+        return 0 if self.scan.index.is_by_id else len(self.equal)
+
+    @property
+    def prefix(self) -> bytes:
+        """The bytes of the equal fields in every key of the range."""
+        return self.scan.index.prefix(self.equal) if self.equal_count else b""
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        fields = self.scan.index.definition.fields
+        if self.scan.index.is_by_id:
+            return fields
+        tail = tuple(name for name in ("_creationTime", "_id") if name not in fields)
+        return (*fields, *tail)[self.equal_count :]
+
     def filter(self, keep: Predicate) -> Source:
-        return replace(self, predicates=(*self.predicates, keep))
+        return Scan(self.transaction, self.scan, self.equal, (*self.predicates, keep))
 
     def reversed(self) -> Scan:
-        return replace(self, reverse=True, scan=replace(self.scan, reverse=True))
+        scan = self.scan
+        opposite = IndexScan(scan.table, scan.index, scan.interval, scan.prefix, not scan.reverse)
+        return Scan(self.transaction, opposite, self.equal, self.predicates)
 
     def steps(self, window: Window = EVERYTHING) -> Iterator[Step]:
         return self.opened(self.part(window))[1]
@@ -192,21 +218,28 @@ class Merge(Ordered):
     The order alone is its name: a range that comes or goes leaves all cursors what they are, places.
     """
 
+    transaction: Transaction
     scans: tuple[Scan, ...]
+    reverse: bool = False  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        return self.scans[0].order if self.scans else ("_id",)
 
     def filter(self, keep: Predicate) -> Source:
         return replace(self, scans=tuple(scan.filter(keep) for scan in self.scans))
 
     def reversed(self) -> Merge:
-        return replace(self, reverse=True, scans=tuple(scan.reversed() for scan in self.scans))
+        return replace(self, reverse=not self.reverse, scans=tuple(scan.reversed() for scan in self.scans))
 
     def steps(self, window: Window = EVERYTHING) -> Iterator[Step]:
         reads: list[tuple[bytes, RangeRead]] = []
         parts: list[Iterator[Step]] = []
         for scan in self.scans:
-            read, steps = scan.opened(scan.part(window, prefix=scan.prefix))
-            reads.append((scan.prefix, read))
-            parts.append(_without(len(scan.prefix), steps))
+            prefix = scan.prefix
+            read, steps = scan.opened(scan.part(window, prefix=prefix))
+            reads.append((prefix, read))
+            parts.append(_without(len(prefix), steps))
         place: bytes | None = None
         try:
             for step in heapq.merge(*parts, key=itemgetter(0), reverse=self.reverse):
