@@ -10,6 +10,7 @@ A provider that does not answer costs nobody their session: keys that were had s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -22,6 +23,8 @@ from .fetch import Fetched, Resolve, fetch, resolve
 from .providers import CustomJwtProvider, OidcProvider, Provider, keys_in
 from .signatures import Key, public_keys
 from .tokens import Token
+
+_logger = logging.getLogger("reactivedb")
 
 _SECOND_NS: Final = 1_000_000_000
 _MAX_AGE_S: Final = 3600.0
@@ -138,6 +141,7 @@ class KeySet:
         try:
             keys, max_age_s = await self._published()
         except AuthProviderError as error:
+            _logger.warning("%s", error)
             self._failure = error
             self._retry_ns = self._clock.now_ns() + _ns(_RETRY_INTERVAL_S)
         else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..clock import Clock
-from ..errors import AuthenticationError
+from ..errors import AuthenticationError, ValidationError
 from ..functions import Identity
 from ..limits import Limits
 from .claims import identity_of
@@ -99,7 +99,11 @@ class Verifier:
         key.verify(token)
         # Once more: it may have taken a while to get the key.
         token.check_time(self._now_s)
-        return Verified(Identity(user=identity_of(token, provider)), round(token.ends_s * 1e9))
+        try:
+            user = identity_of(token, provider)
+        except ValidationError as error:
+            raise AuthenticationError(error.message, code=error.code) from None
+        return Verified(Identity(user=user), round(token.ends_s * 1e9))
 
     def _provider_of(self, token: Token) -> tuple[Provider, KeySet]:
         """The first provider that makes tokens like this one for this application."""

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from ..auth import Verifier
 from ..errors import ValidationError
 from ..functions import ADMIN, ANONYMOUS, Identity
 from ..values import loads
@@ -46,8 +47,8 @@ class Addresses:
     site_url: str | None = None
 
 
-def identity_from(authorization: str | None, admin_key: AdminKey | None) -> Identity:
-    """Whom an `Authorization` header stands for.
+def admin_from(authorization: str | None, admin_key: AdminKey | None) -> Identity:
+    """Whom an `Authorization` header stands for where only administrators are let in.
 
     Raises:
         Refusal: 401 `InvalidAuthHeader`, 403 `BadDeployKey`, 400 for an identity that is none.
@@ -55,14 +56,33 @@ def identity_from(authorization: str | None, admin_key: AdminKey | None) -> Iden
     if authorization is None:
         return ANONYMOUS
     scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() != "convex":
+        raise _invalid_header("expected `Convex` as its first word")
+    return _admin_identity(credentials.strip(), admin_key)
+
+
+async def identity_from(
+    authorization: str | None, admin_key: AdminKey | None, verifier: Verifier
+) -> Identity:
+    """Whom an `Authorization` header stands for; waits if a token's provider has to be asked.
+
+    Raises:
+        Refusal: 401 `InvalidAuthHeader`, 403 `BadDeployKey`, 400 for an identity that is none.
+        AuthenticationError: the token is not accepted, which is a 401; 503 if its provider cannot be asked.
+    """
+    if authorization is None:
+        return ANONYMOUS
+    scheme, _, credentials = authorization.partition(" ")
     match scheme.lower():
         case "convex":
             return _admin_identity(credentials.strip(), admin_key)
+        case "bearer" if token := credentials.strip():
+            verified = verifier.verify_known(token) or await verifier.verify(token)
+            return verified.identity
         case "bearer":
-            reason = "this deployment has no provider for user tokens - leave the header out"
+            raise _invalid_header("expected a token behind `Bearer`")
         case _:
-            reason = "expected `Bearer` or `Convex` as its first word"
-    raise Refusal(HTTPStatus.UNAUTHORIZED, "InvalidAuthHeader", f"`Authorization` cannot be used: {reason}")
+            raise _invalid_header("expected `Bearer` or `Convex` as its first word")
 
 
 def check_origin(request: Request, cloud_url: str | None) -> None:
@@ -130,6 +150,10 @@ def _is_local(host: str | None) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def _invalid_header(reason: str) -> Refusal:
+    return Refusal(HTTPStatus.UNAUTHORIZED, "InvalidAuthHeader", f"`Authorization` cannot be used: {reason}")
 
 
 def _bad_key(got: str) -> Refusal:

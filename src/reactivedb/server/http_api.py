@@ -79,7 +79,7 @@ class HttpApi:
         ]
 
     async def query(self, request: Request) -> Response:
-        identity = self._identity(request)
+        identity = await self._identity(request)
         if request.method == "POST":
             return await self._answer("query", await self._call(request), identity)
         fields: dict[str, object] = dict(request.query_params)
@@ -88,24 +88,24 @@ class HttpApi:
         return await self._answer("query", Call.parse(fields, request), identity)
 
     async def mutation(self, request: Request) -> Response:
-        identity = self._identity(request)
+        identity = await self._identity(request)
         return await self._answer("mutation", await self._call(request), identity)
 
     async def action(self, request: Request) -> Response:
-        identity = self._identity(request)
+        identity = await self._identity(request)
         return await self._answer("action", await self._call(request), identity)
 
     async def query_ts(self, request: Request) -> Response:
         return json_response(dumps({"ts": encode_ts(self._runtime.latest_ts)}))
 
     async def query_at_ts(self, request: Request) -> Response:
-        identity = self._identity(request)
+        identity = await self._identity(request)
         body = _object(await self._json(request))
         at_ts = decode_ts(body.get("ts"))
         return await self._answer("query", Call.parse(body, request), identity, at_ts=at_ts)
 
     async def query_batch(self, request: Request) -> Response:
-        identity = self._identity(request)
+        identity = await self._identity(request)
         bodies = _object(await self._json(request)).get("queries")
         if not isinstance(bodies, list):
             raise _misshapen("`queries` to be a list of query bodies", bodies)
@@ -116,18 +116,18 @@ class HttpApi:
 
     async def function(self, request: Request) -> Response:
         check_origin(request, self._addresses.cloud_url)
-        identity = self._identity(request)
+        identity = await self._identity(request)
         require_admin(identity)
         return await self._answer("any", await self._call(request), identity)
 
     async def run(self, request: Request) -> Response:
-        identity = self._identity(request)
+        identity = await self._identity(request)
         module, _, export = request.path_params["path"].rpartition("/")
         path = f"{module}:{export}" if module and ":" not in export else request.path_params["path"]
         return await self._answer("any", await self._call(request, path=path), identity)
 
-    def _identity(self, request: Request) -> Identity:
-        return identity_from(request.headers.get("authorization"), self._admin_key)
+    async def _identity(self, request: Request) -> Identity:
+        return await identity_from(request.headers.get("authorization"), self._admin_key, self._runtime.auth)
 
     async def _call(self, request: Request, *, path: str | None = None) -> Call:
         return Call.parse(await self._json(request), request, path=path)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from ..limits import MIB
 from ..values import dumps
-from .admin import Addresses, AdminKey, check_origin, identity_from, is_admin_key, require_admin
+from .admin import Addresses, AdminKey, admin_from, check_origin, is_admin_key, require_admin
 from .http_api import read_body
 from .replies import json_response
 
@@ -76,4 +76,4 @@ class MetaApi:
         check_origin(request, self._addresses.cloud_url)
         # Some clients put the key of a GET route into its query string.
         if not is_admin_key(request.query_params.get("adminKey", ""), self._admin_key):
-            require_admin(identity_from(request.headers.get("authorization"), self._admin_key))
+            require_admin(admin_from(request.headers.get("authorization"), self._admin_key))

@@ -16,6 +16,8 @@ from starlette.responses import Response
 
 from ..app import CallResult
 from ..errors import (
+    AuthenticationError,
+    AuthProviderError,
     ConflictError,
     LimitExceededError,
     ProtocolError,
@@ -147,6 +149,10 @@ def _with_fractions(tree: Any) -> Any:
 
 def _status_of(error: ReactiveDBError) -> HTTPStatus:
     match error:
+        case AuthProviderError():
+            return HTTPStatus.SERVICE_UNAVAILABLE
+        case AuthenticationError():
+            return HTTPStatus.UNAUTHORIZED
         case LimitExceededError():
             return HTTPStatus.TOO_MANY_REQUESTS
         case RequestError() | ProtocolError():

@@ -10,16 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
 from ..app import CallResult, Runtime, args_of
-from ..errors import ProtocolError, RequestError, StorageError, ValidationError
-from ..functions import ADMIN, ANONYMOUS, CallError, Identity, RequestKey, describe, request_id_of
+from ..errors import (
+    AuthenticationError,
+    AuthProviderError,
+    ProtocolError,
+    RequestError,
+    StorageError,
+    ValidationError,
+)
+from ..functions import CallError, Identity, RequestKey, describe, request_id_of
 from ..subscriptions import QueryChange, Result
 from ..values import loads
 from . import messages
+from .credentials import Credentials
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
 
 _SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
@@ -67,7 +76,10 @@ class Session:
         self._transport = transport
         self._client = client
         self._session_id: str | None = None
-        self._identity: Identity = ANONYMOUS
+        self._credentials = Credentials(runtime, self)
+        # What came while a token was being verified, and how large it is.
+        self._unread: deque[str | bytes] = deque()
+        self._unread_size = 0
         # What the client has been told, and what it has asked for.
         self._version = Version()
         self._query_set_version = 0
@@ -92,11 +104,35 @@ class Session:
         """Take one text message. Never raises and never waits; answers may be sent before it returns."""
         if self._ended:
             return
+        if self._credentials.is_verifying:
+            self._set_aside(frame)
+        else:
+            self._read(frame)
+
+    def _read(self, frame: str | bytes) -> None:
         try:
             message = messages.parse_client_message(loads(frame))
             self._handle(message)
         except (ProtocolError, ValidationError) as error:
             self._fatal(error.wire_text)
+
+    def _set_aside(self, frame: str | bytes) -> None:
+        """Who asks for this is not known yet."""
+        limits = self._runtime.limits
+        self._unread.append(frame)
+        self._unread_size += len(frame)
+        if (
+            len(self._unread) > limits.unread_messages_max
+            or self._unread_size > limits.message_size_bytes_max
+        ):
+            self._close(1013, "TooManyConcurrentRequests: they wait for the token to be verified")
+
+    def _read_on(self) -> None:
+        """Read what was set aside, up to the next token that takes time."""
+        while self._unread and not self._ended and not self._credentials.is_verifying:
+            frame = self._unread.popleft()
+            self._unread_size -= len(frame)
+            self._read(frame)
 
     def receive_binary(self) -> None:
         """Binary frames are no part of the protocol."""
@@ -117,6 +153,8 @@ class Session:
             self._connect(message)
         elif self._session_id is None:
             raise ProtocolError("the first message is `Connect`, got another one", code="NotConnected")
+        elif self._credentials.has_expired and not isinstance(message, Authenticate | Event):
+            self._credentials.expire()
         else:
             match message:
                 case Call(is_action=False):
@@ -169,7 +207,9 @@ class Session:
                     code="TooManyQueries",
                 )
             args = args_of(change.args, self._runtime.limits)
-            self._query_set.add(change.query_id, change.path, args, self._identity, journal=change.journal)
+            self._query_set.add(
+                change.query_id, change.path, args, self._credentials.identity, journal=change.journal
+            )
         except RequestError as error:
             failure = describe(error, request_id=self._request_id(0), production=self._runtime.production)
             self._unfollowed[change.query_id] = failure
@@ -188,33 +228,28 @@ class Session:
                 f"`baseVersion` of `Authenticate` is {self._identity_version}, got {message.base_version}",
                 code="BadIdentityVersion",
             )
-        identity = self._identity_of(message)
-        if identity is None:
-            return
-        self._identity = identity
-        self._identity_version += 1
-        self._query_set.identify(identity)
-        self._owe()
+        self._credentials.show(message)
 
-    def _identity_of(self, message: Authenticate) -> Identity | None:
-        """The identity a token stands for; without one the client is told and the connection ends."""
-        match message.token_type:
-            case "None":
-                return ANONYMOUS
-            case "Admin" if self._runtime.is_admin_key(message.value or ""):
-                try:
-                    return (
-                        ADMIN if message.impersonating is None else Identity.acting_as(message.impersonating)
-                    )
-                except ValidationError as error:
-                    self._auth_error(error.wire_text)
-            case "Admin":
-                self._auth_error("BadDeployKey: the admin key is not this deployment's")
-            case _:
-                self._auth_error(
-                    "NoAuthProvider: this application has no auth provider, so it takes no user's token"
-                )
-        return None
+    # From the credentials (`Owner`)
+
+    def identified(self, identity: Identity) -> None:
+        self._identity_version += 1
+        with self._runtime.engine.lock:
+            self._query_set.identify(identity)
+        self._owe()
+        self._read_on()
+
+    def refused(self, error: AuthenticationError, *, attempted: bool) -> None:
+        if not self._ended:
+            text = messages.auth_error(
+                error.wire_text, base_version=self._version.identity, attempted=attempted
+            )
+            self._transport.send((text,))
+            self._close(1000, error.code)
+
+    def unverifiable(self, error: AuthProviderError) -> None:
+        # An AuthError would make the client forget its user; closed like this, it comes back with them.
+        self._close(1013, error.code)
 
     # Calls
 
@@ -231,7 +266,7 @@ class Session:
 
         assert self._session_id is not None
         key = RequestKey(self._session_id, call.request_id)
-        self._runtime.start_mutation(call.path, call.args, self._identity, key=key, done=done)
+        self._runtime.start_mutation(call.path, call.args, self._credentials.identity, key=key, done=done)
 
     def _action(self, call: Call) -> None:
         limit = self._runtime.limits.running_actions_max
@@ -246,7 +281,7 @@ class Session:
 
         assert self._session_id is not None
         key = RequestKey(self._session_id, call.request_id)
-        self._runtime.start_action(call.path, call.args, self._identity, key=key, done=done)
+        self._runtime.start_action(call.path, call.args, self._credentials.identity, key=key, done=done)
 
     def _respond(self, call: Call, result: CallResult) -> None:
         if self._ended:
@@ -270,6 +305,11 @@ class Session:
     def prepare(self, ts: int) -> Callable[[StorageError | None], None] | None:
         """Take what the client does not know of the state at `ts` (see `app.Subscriber`)."""
         if self._ended or not self._transport.writable:
+            return None
+        if self._credentials.has_expired:
+            if not self._credentials.is_verifying:
+                # Not from here: others are in the middle of being served.
+                self._runtime.loop.call_soon(self._credentials.expire)
             return None
         changes = self._query_set.take_changes()
         if not changes and not self._owed:
@@ -325,11 +365,6 @@ class Session:
     def _request_id(self, request_id: int) -> str:
         return request_id_of(self._session_id or "", request_id)
 
-    def _auth_error(self, text: str) -> None:
-        error = messages.auth_error(text, base_version=self._version.identity, attempted=True)
-        self._transport.send((error,))
-        self._close(1000, text.partition(":")[0])
-
     def _fatal(self, text: str) -> None:
         self._transport.send((messages.fatal_error(text),))
         self._close(1000, text.partition(":")[0])
@@ -341,5 +376,7 @@ class Session:
     def _end(self) -> None:
         self._ended = True
         self._ping.cancel()
+        self._credentials.close()
+        self._unread.clear()
         with self._runtime.engine.lock:
             self._query_set.clear()
