@@ -1,6 +1,6 @@
 """The process that the test kills: `migrating.py seed FILE COUNT`, then `migrating.py migrate FILE`.
 
-`migrate` prints how many documents are done after each batch.
+`migrate` prints how many documents are done after each batch; so does `index`, which builds an index.
 """
 
 from __future__ import annotations
@@ -25,6 +25,13 @@ class Note(rdb.Document, table="notes"):
     stars: str
 
 
+class IndexedNote(rdb.Document, table="notes"):
+    author: str
+    stars: str
+
+    by_author = rdb.Index("author")
+
+
 class NewNote(rdb.Document, table="notes"):
     writer: str
     stars: float
@@ -37,9 +44,9 @@ def rename_author(old: dict[str, Any]) -> dict[str, Any]:
     return {"writer": old["author"], "stars": float(old["stars"])}
 
 
-def application() -> rdb.App:
+def application(**members: Any) -> rdb.App:
     module = ModuleType("notes")
-    vars(module).update(NewNote=NewNote, rename_author=rename_author)
+    vars(module).update(members or {"NewNote": NewNote, "rename_author": rename_author})
     return rdb.App(module, root="", limits=rdb.Limits(schema_batch_documents_max=1_000))
 
 
@@ -64,5 +71,7 @@ if __name__ == "__main__":
     file = Path(sys.argv[2])
     if sys.argv[1] == "seed":
         seed(file, int(sys.argv[3]))
+    elif sys.argv[1] == "index":
+        migrate(application(IndexedNote=IndexedNote), file, show)
     else:
         migrate(application(), file, show)

@@ -25,10 +25,10 @@ def command(*words: object) -> list[str]:
     return [sys.executable, str(SCRIPT), *map(str, words)]
 
 
-def migrate_and_kill(path: Path, lines: int) -> str:
-    """Kill the migrating process when it has written so many lines; gives the last one."""
+def run_and_kill(what: str, path: Path, lines: int) -> str:
+    """Kill the process when it has written so many lines; gives the last one."""
     last = ""
-    with subprocess.Popen(command("migrate", path), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command(what, path), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for _ in range(lines):
             last = process.stdout.readline() or last
@@ -51,7 +51,7 @@ def test_a_migration_of_200000_documents_killed_at_random_points_does_each_once(
         killed_in_the_check.wait()
     reached = 0
     for _ in range(KILLS):
-        line = migrate_and_kill(path, choices.randint(1, 30))
+        line = run_and_kill("migrate", path, choices.randint(1, 30))
         if line.strip():
             # It never falls behind what an earlier process had reported.
             assert int(line) >= reached
@@ -90,3 +90,20 @@ def check_each_was_migrated_once(storage: Storage) -> None:
     index = engine.catalog.table("notes").indexes["by_stars"]
     assert storage.count(index.number, b"", b"\xff") == DOCUMENTS
     assert storage.check() == []
+
+
+@pytest.mark.slow
+def test_the_building_of_an_index_goes_on_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    subprocess.run(command("seed", path, 20_000), check=True)
+    assert int(run_and_kill("index", path, 5)) >= 4_000
+    line = run_and_kill("index", path, 1)
+    assert int(line) >= 4_000  # what it begins with is what was done before
+    subprocess.run(command("index", path), check=True, stdout=subprocess.DEVNULL)
+    storage = open_sqlite(path, durability="relaxed")
+    [index] = [row for row in storage.catalog().indexes if row.name == "by_author"]
+    assert index.state == "ready"
+    entries = storage.scan(index.number, b"", b"\xff", limit=30_000)
+    assert len({id for _, id in entries}) == len(entries) == 20_000
+    assert storage.check() == []
+    storage.close()

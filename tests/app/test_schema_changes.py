@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -562,6 +564,62 @@ def test_a_dry_run_shows_the_first_documents_before_and_after(tmp_path: Path) ->
 
 
 # While the database serves
+
+
+plain = rdb.Table("docs")
+indexed = rdb.Table("docs", indexes={"by_x": ["x"]})
+
+
+@rdb.migration(indexed)
+def double(old: dict[str, Any]) -> dict[str, Any]:
+    return {"x": old["x"] * 2, "y": "migrated"}
+
+
+@rdb.mutation
+def change(ctx: rdb.MutationCtx, id: str, seed: int) -> None:
+    choices = random.Random(seed)
+    if ctx.db.get(id) is not None:
+        if choices.random() < 0.3:
+            ctx.db.delete(rdb.Id(id))
+        else:
+            ctx.db.patch(rdb.Id(id), x=choices.random())
+    ctx.db.insert(indexed, {"x": choices.random()})
+
+
+@rdb.query
+def in_both_orders(ctx: rdb.QueryCtx) -> list[list[str]]:
+    by_table = sorted(ctx.db.query(indexed), key=lambda row: (row["x"], row["_creationTime"]))
+    return [[row["_id"] for row in rows] for rows in (by_table, ctx.db.query(indexed.index("by_x")))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("members", [(), (double,)], ids=["index", "migration"])
+def test_threads_write_while_the_work_goes_on(tmp_path: Path, members: tuple[rdb.Migration, ...]) -> None:
+    path = tmp_path / "data.db"
+    storage = open_sqlite(path, durability="relaxed")
+    run = Run(opened(app_of(plain), storage))
+    ids = [run.db.insert(plain, {"x": number}) for number in range(1_000)]
+    run.commit()
+    storage.close()
+    limits = rdb.Limits(documents_indexed_at_open_max=5, schema_batch_documents_max=10)
+    app = app_of(indexed, change, in_both_orders, *members, limits=limits)
+    with app.open(path, durability="relaxed") as db:
+
+        def work(start: int) -> None:
+            for number in range(start, start + 50):
+                db.mutation(change, ids[number * 6], number)
+
+        threads = [threading.Thread(target=work, args=(start,)) for start in (0, 50, 100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        db.run_until_idle(timeout_s=60)
+        by_table, by_index = db.query(in_both_orders)
+        assert len(by_table) == 1_000 + 150 - sum(random.Random(n).random() < 0.3 for n in range(150))
+        assert by_index == by_table
+        assert all(row.finished for row in db.schema_progress())
+        assert db.runtime.engine.storage.check() == []
 
 
 @pytest.mark.anyio
