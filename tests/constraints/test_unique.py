@@ -330,3 +330,58 @@ def test_a_writer_of_other_values_does_not_conflict(face_of: FaceOf) -> None:
     face.commit()
     late.commit()
     assert late.db.query(User).count() == 2
+
+
+def test_a_refusal_that_was_caught_is_part_of_what_the_writer_read(face_of: FaceOf) -> None:
+    face = face_of(User)
+    ada = face.db.insert(user("ada@x", 1))
+    face.commit()
+    late = Face(face.engine, face.clock)
+    with pytest.raises(RequestError):
+        late.db.insert(user("ada@x", 2))
+    late.db.insert(user("eve@x", 3))
+    face.db.delete(ada)
+    face.commit()
+    with pytest.raises(rdb.ConflictError):
+        late.commit()
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.0, -0.0), (1.0, True), (1.0, rdb.Int64(1))])
+def test_values_that_python_takes_for_equal_are_told_apart(face_of: FaceOf, first: Any, second: Any) -> None:
+    face = face_of(KEPT)
+    one = face.db.insert(KEPT, {"x": first, "y": "y"})
+    other = face.db.insert(KEPT, {"x": second, "y": "y"})
+    with pytest.raises(RequestError) as caught:
+        face.db.patch(one, {"x": second})
+    assert caught.value.fields["id"] == other
+
+
+class OldPage(rdb.Document, table="pages"):
+    slug: str
+
+
+class NewPage(rdb.Document, table="pages"):
+    slug: str
+    language: str = "en"
+
+    by_slug = rdb.Index("slug", "language", unique=True)
+
+
+@rdb.mutation
+def add_old_page(ctx: rdb.MutationCtx) -> str:
+    return ctx.db.insert(OldPage(slug="home"))
+
+
+@rdb.mutation
+def add_page(ctx: rdb.MutationCtx, language: str) -> str:
+    return ctx.db.insert(NewPage(slug="home", language=language))
+
+
+def test_a_document_older_than_a_field_has_the_value_it_reads_with(tmp_path: Path) -> None:
+    with app_of(OldPage, add_old_page).open(tmp_path / "data.db") as db:
+        old = db.mutation(add_old_page)
+    with app_of(NewPage, add_page).open(tmp_path / "data.db") as db:
+        db.mutation(add_page, "de")
+        with pytest.raises(RequestError) as caught:
+            db.mutation(add_page, "en")
+        assert caught.value.fields["id"] == old
