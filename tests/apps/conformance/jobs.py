@@ -29,5 +29,5 @@ def cancel(ctx: rdb.MutationCtx, id: str) -> None:
 @rdb.query
 def state(ctx: rdb.QueryCtx, id: str) -> str | None:
     """The kind of the job's state, by the system document of the job."""
-    job = ctx.db.get(id)
+    job = ctx.db.system.get(id)
     return None if job is None else job["state"]["kind"]
