@@ -162,6 +162,33 @@ def test_constraints_of_pydantic_hold_on_every_kind_of_write(face_of: FaceOf) ->
     assert face.db.query(Account).collect() == [face.db.get(account)]
 
 
+def test_constraints_hold_for_what_was_changed_after_a_document_was_made(face_of: FaceOf) -> None:
+    class Bag(rdb.Document, table="bags"):
+        label: str
+        items: Annotated[list[str], pydantic.Field(max_length=2)]
+
+        @pydantic.field_validator("label")
+        @classmethod
+        def marked(cls, label: str) -> str:
+            return f"*{label}"
+
+    face = face_of(Bag)
+    bag = Bag(label="a", items=["x", "y"])
+    id = face.db.insert(bag)
+    bag.items.append("z")
+    around = Bag.model_construct(label="a", items=["x", "y", "z"])
+    for write in (
+        lambda: face.db.insert(bag),
+        lambda: face.db.insert(around),
+        lambda: face.db.replace(id, around),
+    ):
+        with pytest.raises(rdb.ValidationError) as caught:
+            write()
+        assert caught.value.path == ".items"
+    (kept,) = face.db.query(Bag).collect()
+    assert (kept.label, kept.items) == ("*a", ["x", "y"])
+
+
 # Default factories
 
 

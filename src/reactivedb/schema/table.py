@@ -145,6 +145,10 @@ class TableDefinition:
         """
         if self._model is not None:
             if type(document) is self.document_class:
+                if self._model.has_own_rules:
+                    # A list in it may have grown since, or pydantic was gone around. Only asked: what its
+                    # validators made of the values they have made already.
+                    self._model.validated(document.__dict__, "")
                 return self._model.dump_fields(document.__dict__, "")
             if isinstance(document, dict):
                 document = self._model.parse(cast("dict[str, Value]", document))
