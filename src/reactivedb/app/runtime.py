@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -23,6 +24,7 @@ from ..functions import (
     ANONYMOUS,
     ActionCtx,
     CallError,
+    Deployment,
     FunctionDefinition,
     Identity,
     Jobs,
@@ -73,7 +75,8 @@ class Runtime:
         declare(self.engine, app)
         self.engine.forget_outcomes()
         self.engine.retention.catch_up(budget_s=_FORGETTING_BUDGET_S)
-        self.runner = Runner(self.engine, app.registry)
+        self.deployment = Deployment(process=dict(os.environ))
+        self.runner = Runner(self.engine, app.registry, self.deployment)
         self.cache = QueryCache(
             self.engine, self.runner, describe=self._describe_query_error, on_run=self._log_live_run
         )
@@ -131,7 +134,7 @@ class Runtime:
             if app.auth != self.app.auth:
                 self.auth = self._verifier(app)
             self.app = app
-            self.runner = Runner(self.engine, app.registry)
+            self.runner = Runner(self.engine, app.registry, self.deployment)
             self.cache.reload(self.runner)
         self.schema_work.start()
         self.committed()

@@ -1,6 +1,7 @@
 """Queries, mutations and actions: how they are declared, found, run and scheduled."""
 
 from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
+from .deployment import Deployment
 from .failure import CallError, describe
 from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
@@ -37,6 +38,7 @@ __all__ = [
     "ActionCtx",
     "ActionHost",
     "CallError",
+    "Deployment",
     "FunctionDefinition",
     "Identity",
     "JobHost",

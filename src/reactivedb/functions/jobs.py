@@ -21,8 +21,8 @@ from .identity import ANONYMOUS
 from .registration import Kind
 from .registry import FunctionDefinition
 from .runner import Run, RunResult
-from .scheduler import CANCELED, FAILED, IN_PROGRESS, PENDING, SUCCESS, finished, state_kind
-from .system import JOBS
+from .scheduler import finished, state_kind
+from .system import CANCELED, FAILED, IN_PROGRESS, JOBS, PENDING, SUCCESS
 
 if TYPE_CHECKING:
     from ..engine import Engine

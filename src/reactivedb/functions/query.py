@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
-from ..engine import Catalog, Transaction, scan_of
+from ..engine import Catalog, IndexScan, IndexState, TableState, Transaction, scan_of
 from ..errors import ValidationError
 from ..schema import IndexRange, source_bounds
+from ..values import Value
 from .pagination import Journal, PaginationOptions, PaginationResult, read_page
 from .sources import SKIPPED, Join, Merge, One, Scan, Source
 
@@ -156,6 +157,14 @@ def scan_source(transaction: Transaction, catalog: Catalog, source: Any) -> Scan
     """
     bounds = source_bounds(source)
     return Scan(transaction, scan_of(catalog, bounds), bounds.equal)
+
+
+def range_of(
+    transaction: Transaction, table: TableState, index: IndexState, equal: tuple[Value, ...] = ()
+) -> Scan:
+    """The part of an index where its first fields have these values, for the product's own code."""
+    interval = index.interval(equal, None, None)
+    return Scan(transaction, IndexScan(table, index, interval, index.prefix(equal)), equal)
 
 
 def merge_source(transaction: Transaction, catalog: Catalog, ranges: Iterable[IndexRange[Any]]) -> Merge:

@@ -24,6 +24,7 @@ from . import guard, log_lines, moment
 from .cascade import Continuation
 from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
+from .deployment import Deployment
 from .failure import from_pydantic
 from .identity import Identity
 from .pagination import Journal
@@ -154,9 +155,10 @@ class Run:
 class Runner:
     """Runs the functions of one application over one engine."""
 
-    def __init__(self, engine: Engine, registry: Registry) -> None:
+    def __init__(self, engine: Engine, registry: Registry, deployment: Deployment | None = None) -> None:
         self.engine = engine
         self.registry = registry
+        self.deployment = deployment or Deployment()
 
     def parse(self, definition: FunctionDefinition, args: Value) -> dict[str, Any]:
         """The wire's arguments as the handler takes them.

@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from ..errors import LimitExceededError, ValidationError
 from ..protocol import identifier_of
 from ..values import Value, size_bytes
 from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation
 from .registry import FunctionDefinition
-from .system import JOBS
+from .system import CANCELED, IN_PROGRESS, JOBS, PENDING
 
 if TYPE_CHECKING:
     from .runner import Run
 
 P = ParamSpec("P")
-
-PENDING: Final = "pending"
-IN_PROGRESS: Final = "inProgress"
-SUCCESS: Final = "success"
-FAILED: Final = "failed"
-CANCELED: Final = "canceled"
 
 
 class Scheduler:

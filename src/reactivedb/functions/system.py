@@ -14,6 +14,13 @@ from ..schema import Index, TableDefinition, v
 JOBS: Final = "_scheduled_functions"
 FILES: Final = "_storage"
 
+# The states of a job.
+PENDING: Final = "pending"
+IN_PROGRESS: Final = "inProgress"
+SUCCESS: Final = "success"
+FAILED: Final = "failed"
+CANCELED: Final = "canceled"
+
 _FILE: Final = v.object({"sha256": v.string(), "size": v.number(), "contentType": v.optional(v.string())})
 
 

@@ -1,14 +1,15 @@
-"""Which functions does the product bring along for its own jobs?
+"""Which functions does the product bring along?
 
-They stand in every registry under `_system/`, where only jobs find them.
+They stand in every registry under `_system/`, where only jobs and administrators find them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .db import cascade_of
 from .registration import RegisteredFunction, internal_mutation
+from .system_api import API_FUNCTIONS
 
 if TYPE_CHECKING:
     from .context import MutationCtx
@@ -20,6 +21,7 @@ def resume_cascade(ctx: MutationCtx, ids: list[str]) -> None:
     cascade_of(ctx.db).resume(ids)
 
 
-SYSTEM_FUNCTIONS: Final[dict[str, RegisteredFunction[..., None]]] = {
+SYSTEM_FUNCTIONS: Final[dict[str, RegisteredFunction[..., Any]]] = {
     "_system/cascade:resume": resume_cascade,
+    **API_FUNCTIONS,
 }

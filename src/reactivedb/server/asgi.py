@@ -120,6 +120,7 @@ class ReactiveASGI:
     def _start(self, database: AsyncDatabase) -> None:
         runtime = database.runtime
         runtime.is_admin_key = lambda text: is_admin_key(text, self._admin_key)
+        runtime.deployment.listens_at(self.addresses.cloud_url, self.addresses.site_url)
         self._application = main_application(runtime, self._admin_key, self.addresses)
         self._database = database
 

@@ -1,0 +1,61 @@
+"""How do an application's tables and functions look as Convex's tools expect them?
+
+The JSON of a schema and the list of functions, as code generators and dashboards read them (sections a.6 and
+g.6 of the protocol).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+from ..protocol import identifier_of
+from ..schema import IndexDefinition, TableDefinition
+from ..values import Value, from_jsonable
+
+if TYPE_CHECKING:
+    from .registry import FunctionDefinition
+
+_IMPLICIT = ("by_creation_time", "by_id")
+
+
+def schema_spec(tables: Iterable[TableDefinition]) -> dict[str, Any]:
+    """The schema as JSON."""
+    return {
+        "tables": [_table(definition) for definition in sorted(tables, key=lambda table: table.name)],
+        "schemaValidation": True,
+    }
+
+
+def function_spec(functions: Iterable[FunctionDefinition]) -> list[Value]:
+    """Every function under its identifier, in their order; validators are values in it, not text."""
+    found = sorted(functions, key=lambda known: known.path)
+    return cast("list[Value]", from_jsonable([_function(definition) for definition in found]))
+
+
+def _table(definition: TableDefinition) -> dict[str, Any]:
+    declared = [index for index in definition.indexes.values() if index.name not in _IMPLICIT]
+    return {
+        "tableName": definition.name,
+        "documentType": {"type": "any"} if definition.validator is None else definition.validator.export(),
+        "indexes": [_index(index) for index in declared if not index.staged],
+        "stagedDbIndexes": [_index(index) for index in declared if index.staged],
+        "searchIndexes": [],
+        "stagedSearchIndexes": [],
+        "vectorIndexes": [],
+        "stagedVectorIndexes": [],
+    }
+
+
+def _index(index: IndexDefinition) -> dict[str, Any]:
+    return {"indexDescriptor": index.name, "fields": [*index.fields, "_creationTime"]}
+
+
+def _function(definition: FunctionDefinition) -> dict[str, Any]:
+    return {
+        "identifier": identifier_of(definition.path),
+        "functionType": definition.kind.value.capitalize(),
+        "visibility": {"kind": "internal" if definition.internal else "public"},
+        "args": definition.args.export(),
+        "returns": definition.returns.export(),
+    }
