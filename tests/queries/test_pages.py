@@ -13,6 +13,7 @@ from inline_app import app_of
 import reactivedb as rdb
 from reactivedb.functions import Kind
 from reactivedb.functions.pagination import END
+from reactivedb.functions.seal import seal, unseal
 from reactivedb.schema import validator_for
 from reactivedb.values import dumps, loads
 
@@ -136,6 +137,10 @@ def test_what_is_no_cursor_is_invalid(cursor: str) -> None:
         read(Shelf(), options(2, cursor))
 
 
+def sealed(secret: bytes, text: bytes) -> str:
+    return urlsafe_b64encode(seal(secret, text)).rstrip(b"=").decode()
+
+
 FORGED = ["ff", "", "00", "zz", 7, None, [], ["", "", "one", ""], ["", "", 1, ""], ["x", "", "", ""]]
 
 
@@ -153,8 +158,9 @@ def test_a_forged_cursor_shows_nothing_outside_of_the_query_and_breaks_nothing(f
         "distinct": lambda db: db.query(mine).distinct("key"),
     }[by]
     real = read(shelf, options(2), asked).continue_cursor
-    name = loads(urlsafe_b64decode(real + "=" * (-len(real) % 4)))[0]
-    cursor = urlsafe_b64encode(dumps([name, forged])).rstrip(b"=").decode()
+    secret = shelf.engine.cursor_secret
+    name = loads(unseal(secret, urlsafe_b64decode(real + "=" * (-len(real) % 4))))[0]
+    cursor = sealed(secret, dumps([name, forged]))
     for opts in (options(9, cursor), options(9, end_cursor=cursor)):
         try:
             page = read(shelf, opts, asked)
@@ -164,9 +170,30 @@ def test_a_forged_cursor_shows_nothing_outside_of_the_query_and_breaks_nothing(f
 
 
 def test_a_cursor_that_nests_without_end_is_invalid() -> None:
-    nested = "[" * 5_000 + "]" * 5_000
+    shelf = Shelf()
+    nested = b"[" * 5_000 + b"]" * 5_000
     with pytest.raises(rdb.InvalidCursorError):
-        read(Shelf(), options(2, urlsafe_b64encode(nested.encode()).decode()))
+        read(shelf, options(2, sealed(shelf.engine.cursor_secret, nested)))
+
+
+def test_a_cursor_shows_nothing_of_the_document_it_stands_at() -> None:
+    shelf = Shelf()
+    shelf.add({"key": "hidden"}, {"key": "shown"})
+    cursor = read(shelf, options(1)).continue_cursor
+    assert cursor == read(shelf, options(1)).continue_cursor
+    raw = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    assert b"hidden" not in raw
+    assert b"hidden".hex().encode() not in raw
+
+
+def test_a_cursor_of_another_database_or_one_that_was_changed_is_invalid() -> None:
+    shelf = Shelf()
+    shelf.add(*numbered(3))
+    cursor = read(shelf, options(1)).continue_cursor
+    changed = cursor[:-4] + ("AAAA" if cursor[-4:] != "AAAA" else "BBBB")
+    for asked, where in ((cursor, Shelf()), (changed, shelf), (cursor[:8], shelf)):
+        with pytest.raises(rdb.InvalidCursorError):
+            read(where, options(1, asked))
 
 
 def test_a_cursor_is_no_way_out_of_its_range() -> None:

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..clock import Clock, SystemClock
 from ..errors import StorageError, ValidationError
@@ -28,6 +28,8 @@ from .transaction import Transaction, next_creation_time
 if TYPE_CHECKING:
     from ..schema import Migration, TableDefinition
     from .query import IndexScan
+
+_CURSOR_SECRET: Final = "engine.cursor_secret"
 
 
 class Engine:
@@ -46,6 +48,8 @@ class Engine:
         self.limits = limits
         # Guards everything below, and the storage. Reentrant: a nested call of the same thread is one run.
         self.lock = threading.RLock()
+        # Under which cursors are sealed: they hold index keys, which a client need not have been shown.
+        self.cursor_secret = b""
         self.entropy = entropy or (lambda: os.urandom(16))
         stored = storage.catalog()
         self.committer = Committer(
@@ -82,6 +86,7 @@ class Engine:
                 catalog, report = change_schema(
                     self.storage, declaration, applied_ts=self.committer.applied_ts, limits=self.limits
                 )
+                self.cursor_secret = self._kept_secret()
                 self.storage.flush()
                 self.storage.sync()
             except BaseException:
@@ -92,6 +97,14 @@ class Engine:
             # Documents point at their table's old definition.
             self.cache.clear()
             return report
+
+    def _kept_secret(self) -> bytes:
+        """The file's own secret, made when it is first opened, so that cursors outlive a restart."""
+        text = self.storage.get_meta(_CURSOR_SECRET)
+        if text is None:
+            text = self.entropy().hex()
+            self.storage.set_meta(_CURSOR_SECRET, text)
+        return bytes.fromhex(text)
 
     # Reading the state
 

@@ -2,7 +2,8 @@
 
 A cursor is a boundary in the order of a query, bound to that order by its names: table, index, fields, range
 and direction. It holds no document and no number, so it survives the deletion of what it points at, a
-restart, and an index built anew. Filters are not part of it: they say what is shown, not where.
+restart, and an index built anew; nobody else can read or make one (`seal`). Filters are not part of it: they
+say what is shown, not where.
 
 A page that is run again keeps its end: the run's `Journal` lists the end of every page that the run has
 made, in order, and the next run of the same live query is given it. Between two fixed boundaries a page
@@ -20,6 +21,7 @@ from ..errors import InvalidCursorError, ValidationError
 from ..schema import Model
 from ..values import UNSET, Unset, dumps, loads
 from .places import Boundary, MisplacedBoundaryError, Window, from_tree, to_tree
+from .seal import seal, unseal
 from .sources import SKIPPED, Source, Step
 
 T = TypeVar("T")
@@ -106,6 +108,30 @@ def _is_text(item: object) -> bool:
     return isinstance(item, str)
 
 
+class _Cursors:
+    """The cursors of one query: sealed boundaries of its order."""
+
+    def __init__(self, source: Source) -> None:
+        self._name = source.fingerprint()
+        self._secret = source.transaction.cursor_secret
+
+    def text(self, boundary: Boundary) -> str:
+        sealed = seal(self._secret, dumps([self._name, to_tree(boundary)]))
+        return urlsafe_b64encode(sealed).rstrip(b"=").decode()
+
+    def boundary(self, cursor: str) -> Boundary:
+        """Raises: InvalidCursorError, MisplacedBoundaryError."""
+        try:
+            sealed = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+            tree = loads(unseal(self._secret, sealed))
+            items = cast("list[object]", tree) if isinstance(tree, list) else []
+            if len(items) != 2 or items[0] != self._name:
+                raise _invalid("is of another query")
+            return from_tree(items[1])
+        except (ValueError, ValidationError, RecursionError):
+            raise _invalid("is none") from None
+
+
 def read_page(source: Source, options: PaginationOptions, journal: Journal) -> PaginationResult[Any]:
     """The page that the options ask for.
 
@@ -117,9 +143,8 @@ def read_page(source: Source, options: PaginationOptions, journal: Journal) -> P
         raise ValidationError(
             f"`numItems` is a whole number from 1 on, got {options.num_items}", code="InvalidPageSize"
         )
-    name = source.fingerprint()
     try:
-        result = _page_between(source, name, options, journal.given_end())
+        result = _page_between(source, _Cursors(source), options, journal.given_end())
     except MisplacedBoundaryError:
         raise _invalid("is of another query") from None
     journal.made(result.continue_cursor)
@@ -127,31 +152,31 @@ def read_page(source: Source, options: PaginationOptions, journal: Journal) -> P
 
 
 def _page_between(
-    source: Source, name: str, options: PaginationOptions, given_end: str | None
+    source: Source, cursors: _Cursors, options: PaginationOptions, given_end: str | None
 ) -> PaginationResult[Any]:
     if options.cursor == END:
         return _result([], END)
-    start = _boundary_of(options.cursor, name) if options.cursor is not None else None
+    start = cursors.boundary(options.cursor) if options.cursor is not None else None
     if isinstance(options.end_cursor, str):
         end = options.end_cursor
-        bound = None if end == END else _boundary_of(end, name)
+        bound = None if end == END else cursors.boundary(end)
     else:
-        end, bound = _still_fits(given_end, name)
+        end, bound = _still_fits(given_end, cursors)
     page = _Page(source, Window(start, bound))
     if end is None:
         page.read(options)
-        end = END if page.exhausted else _cursor(name, source.after(page.rows[-1]))
+        end = END if page.exhausted else cursors.text(source.after(page.rows[-1]))
     else:
         page.read_all()
-    return _result(page.values, end, split_cursor=page.split_cursor(name), status=page.status(options))
+    return _result(page.values, end, split_cursor=page.split_cursor(cursors), status=page.status(options))
 
 
-def _still_fits(end: str | None, name: str) -> tuple[str | None, Boundary | None]:
+def _still_fits(end: str | None, cursors: _Cursors) -> tuple[str | None, Boundary | None]:
     """The end out of a journal; one that no longer fits the query is as good as none."""
     if end is None or end == END:
         return end, None
     try:
-        return end, _boundary_of(end, name)
+        return end, cursors.boundary(end)
     except (InvalidCursorError, MisplacedBoundaryError):
         return None, None
 
@@ -217,14 +242,14 @@ class _Page:
             limits.page_read_size_bytes_max if isinstance(size, Unset) else size,
         )
 
-    def split_cursor(self, name: str) -> str | None:
+    def split_cursor(self, cursors: _Cursors) -> str | None:
         """About the middle of the rows that were read, behind one that is shown if there is any."""
         if len(self.rows) <= 2:
             return None
         middle = (len(self.rows) - 1) // 2
         shown = [number for number, (_, value) in enumerate(self.rows[:-1]) if value is not SKIPPED]
         nearest = min(shown, key=lambda number: abs(number - middle), default=middle)
-        return _cursor(name, self._source.after(self.rows[nearest]))
+        return cursors.text(self._source.after(self.rows[nearest]))
 
     def status(self, options: PaginationOptions) -> PageStatus | None:
         if self._is_cut:
@@ -249,22 +274,6 @@ def _result(
         split_cursor=split_cursor,
         page_status=status,
     )
-
-
-def _cursor(name: str, boundary: Boundary) -> str:
-    return urlsafe_b64encode(dumps([name, to_tree(boundary)])).rstrip(b"=").decode()
-
-
-def _boundary_of(cursor: str, name: str) -> Boundary:
-    """Raises: InvalidCursorError, MisplacedBoundaryError."""
-    try:
-        tree = loads(urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        items = cast("list[object]", tree) if isinstance(tree, list) else []
-        if len(items) != 2 or items[0] != name:
-            raise _invalid("is of another query")
-        return from_tree(items[1])
-    except (ValueError, ValidationError, RecursionError):
-        raise _invalid("is none") from None
 
 
 def _invalid(what: str) -> InvalidCursorError:
