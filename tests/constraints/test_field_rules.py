@@ -320,6 +320,13 @@ def test_a_rule_that_cannot_hold_is_refused_with_its_code(code: str, declare: Ca
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("target", [ROOM, rdb.Id[rdb.StoredFile]])
+def test_a_rule_for_a_table_that_the_application_lacks_is_refused(target: Any) -> None:
+    with pytest.raises(SchemaError) as caught:
+        app_of(broken(Annotated[target, rdb.OnDelete("cascade")], index=rdb.Index("x")))
+    assert caught.value.code == "UnknownTable"
+
+
 def test_a_rule_has_no_place_in_a_model_or_a_parameter() -> None:
     class Part(rdb.Model):
         status: Annotated[Literal["a", "b"], rdb.Transitions({"a": ["b"]})]

@@ -48,6 +48,7 @@ class Schema:
                         table=definition.name,
                     )
                 owners.setdefault(definition.name, owner)
+        _check_references(tables)
         return cls(tables, _migrations(modules, tables))
 
     def table_of(self, source: Source) -> TableDefinition:
@@ -63,6 +64,20 @@ class Schema:
                 table=definition.name,
             )
         return definition
+
+
+def _check_references(tables: dict[str, TableDefinition]) -> None:
+    for definition in tables.values():
+        for reference in definition.rules.references:
+            if reference.target not in tables:
+                raise SchemaError(
+                    f"`{definition.name}.{reference.field}` has a rule for the deletion of documents of"
+                    f" `{reference.target}`, which is no table of this application - pass the module that"
+                    " declares it to `App`, or drop the rule",
+                    code="UnknownTable",
+                    table=reference.target,
+                    field=reference.field,
+                )
 
 
 def _migrations(modules: Iterable[ModuleType], tables: dict[str, TableDefinition]) -> tuple[Migration, ...]:
