@@ -63,10 +63,11 @@ class SigningKey:
         return {**fields, "kid": self.key_id, "alg": self.algorithm, "use": "sig"}
 
     def sign(self, payload: Mapping[str, Any], *, header: Mapping[str, Any] | None = None) -> str:
-        """A token with these claims; `header` adds to `alg`, `typ` and `kid`."""
-        return jwt.PyJWS(algorithms=[self.algorithm]).encode(
-            dumps(dict(payload)), self.private, self.algorithm, {"kid": self.key_id, **(header or {})}
-        )
+        """A token with these claims; `header` adds to `alg`, `typ` and `kid`, or leaves out with None."""
+        fields = {"kid": self.key_id, **(header or {})}
+        named = {name: value for name, value in fields.items() if value is not None}
+        jws = jwt.PyJWS(algorithms=[self.algorithm])
+        return jws.encode(dumps(dict(payload)), self.private, self.algorithm, named)
 
 
 def key_set_uri(*keys: SigningKey) -> str:
