@@ -3,6 +3,10 @@
 Each operation is a call from Python to its result, beside the SQL statement that does the same on the same
 file by a second connection. The large file is made through mutations, as an application would. Memory is
 that of a fresh process that opens the large file and reads and writes all over it.
+
+A range is of documents that were written together, as the newest messages of a channel are. Those of a
+scattered range each lie on a page of their own: the larger the file, the fewer of these are in a cache, for
+SQLite as for us. A count looks at every entry of the index, as SQLite's own does.
 """
 
 from __future__ import annotations
@@ -37,7 +41,14 @@ _RESIDENT_MAX = 300 * _MIB
 _GROWTH_MAX = 2.0
 _GROWING = ("point get", "range of 20", "insert")
 # How many of each make one measurement.
-_TIMES = {"point get": 200, "range of 20": 100, "page of 20": 100, "count": 1, "insert": 50}
+_TIMES = {
+    "point get": 200,
+    "range of 20": 100,
+    "scattered range of 20": 100,
+    "page of 20": 100,
+    "count": 1,
+    "insert": 50,
+}
 
 _RESIDENT = """
 import random, sys, psutil
@@ -163,7 +174,7 @@ class Subject:
     def fill(self) -> None:
         for first in range(0, self._size, _BATCH):
             ids = self.database.mutation(records.fill, first, min(_BATCH, self._size - first))
-            self.ids += self._random.sample(ids, 1 + 1_000 * _BATCH // self._size)
+            self.ids += self._random.sample(ids, 1_000 * len(ids) // self._size)
 
     def owner(self) -> str:
         return f"owner-{self._random.randrange(self._size // records.PER_OWNER):08}"
@@ -172,6 +183,7 @@ class Subject:
         return {
             "point get": self._get,
             "range of 20": self._range,
+            "scattered range of 20": self._scattered,
             "page of 20": self._page,
             "count": self._count,
             "insert": self._insert,
@@ -182,6 +194,9 @@ class Subject:
 
     def _range(self) -> object:
         return self.database.query(records.range_of_20, self.owner())
+
+    def _scattered(self) -> object:
+        return self.database.query(records.scattered_20, self._random.randrange(1_000_000))
 
     def _page(self) -> None:
         """One after another, and again from the start."""
@@ -203,6 +218,7 @@ class Bare:
         table = subject.database.runtime.engine.catalog.table("records")
         self._table = table.number
         self._index = table.indexes["by_owner"].number
+        self._scattered_index = table.indexes["by_scattered"].number
         self._subject = subject
         self._random = random.Random(7)
         # What apsw says of its own types is beyond Python 3.11 (see `storage/sqlite_connection.py`).
@@ -217,6 +233,7 @@ class Bare:
         return {
             "point get": self._get,
             "range of 20": self._range,
+            "scattered range of 20": self._scattered,
             "page of 20": self._page,
             "count": self._count,
             "insert": self._insert,
@@ -230,15 +247,19 @@ class Bare:
         low = encode_key((self._subject.owner(),))
         return self._twenty(low, low + b"\xff")
 
+    def _scattered(self) -> object:
+        low = encode_key((float(self._random.randrange(1_000_000)),))
+        return self._twenty(low, b"\xff", self._scattered_index)
+
     def _page(self) -> None:
         rows = self._twenty(self._place, b"\xff")
         self._place = rows[-1][0] + b"\x00" if rows else b""
 
-    def _twenty(self, low: bytes, high: bytes) -> list[Any]:
+    def _twenty(self, low: bytes, high: bytes, index: int | None = None) -> list[Any]:
         return self._all(
             "SELECT key, value FROM index_entries JOIN documents USING (id) "
             "WHERE index_number = ? AND key >= ? AND key < ? AND table_number = ? ORDER BY key LIMIT 20",
-            (self._index, low, high, self._table),
+            (index or self._index, low, high, self._table),
         )
 
     def _count(self) -> object:

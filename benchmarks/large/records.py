@@ -11,14 +11,18 @@ PER_OWNER = 100
 class Record(rdb.Document, table="records"):
     owner: str
     number: int
+    # Neighbours in this order were written far apart.
+    scattered: int
     text: str
 
     by_owner = rdb.Index("owner", "number")
+    by_scattered = rdb.Index("scattered")
 
 
 def record(number: int) -> Record:
     """About 300 bytes of JSON. Numbers that follow each other are of one owner."""
-    return Record(owner=f"owner-{number // PER_OWNER:08}", number=number, text=TEXT)
+    owner = f"owner-{number // PER_OWNER:08}"
+    return Record(owner=owner, number=number, scattered=number * 7919 % 1_000_003, text=TEXT)
 
 
 @rdb.mutation
@@ -39,6 +43,11 @@ def get(ctx: rdb.QueryCtx, id: rdb.Id[Record]) -> Record | None:
 @rdb.query
 def range_of_20(ctx: rdb.QueryCtx, owner: str) -> list[Record]:
     return ctx.db.query(Record.by_owner.eq(owner)).take(20)
+
+
+@rdb.query
+def scattered_20(ctx: rdb.QueryCtx, start: int) -> list[Record]:
+    return ctx.db.query(Record.by_scattered.gte(start)).take(20)
 
 
 @rdb.query
