@@ -465,3 +465,21 @@ def test_the_job_does_nothing_to_documents_that_exist_and_is_nobody_elses() -> N
         assert "permission" in refusal
         assert db.query(counts) == [1, 3, 3]
         assert all(not known.path.startswith("_system/") for known in db.runtime.runner.registry)
+
+
+@pytest.mark.parametrize("batch_max", [0, 1])
+def test_the_smallest_limits_still_let_a_cascade_end(batch_max: int) -> None:
+    limits = rdb.Limits(cascade_batch_max=batch_max, array_length_max=3)
+    with app_of(*MANY, fill_five, limits=limits).open() as db:
+        db.mutation(fill_five)
+        db.mutation(remove_all, fail_each=False)
+        db.run_until_idle()
+        assert db.query(counts) == [0, 0, 0]
+
+
+@rdb.mutation
+def fill_five(ctx: rdb.MutationCtx) -> None:
+    for _ in range(5):
+        channel = ctx.db.insert(Channel())
+        for _ in range(3):
+            ctx.db.insert(Like(message_id=ctx.db.insert(Message(channel_id=channel))))

@@ -106,7 +106,8 @@ class Run:
     def finish(self) -> None:
         """Schedule what this run leaves to be done, before it commits: one job for many deletions."""
         waiting = [id for id in self._unfinished_deletions if self.transaction.get(id) is None]
-        size = self.runner.engine.limits.cascade_batch_max
+        limits = self.runner.engine.limits
+        size = max(1, min(limits.cascade_batch_max, limits.array_length_max))
         for start in range(0, len(waiting), size):
             ids = waiting[start : start + size]
             self.scheduler.add(self.transaction.now_ms, resume_cascade, (ids,), {})
