@@ -5,6 +5,7 @@ The same table drives arguments (`parse`), documents of a table of dicts (`dump`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, NotRequired, TypedDict
@@ -309,3 +310,42 @@ def test_objects_are_derived_and_keep_their_nature() -> None:
         with pytest.raises(SchemaError) as caught:
             wrong()
         assert caught.value.code == "UnknownField"
+
+
+def nested(levels: int, inner: Any = 1.0) -> Any:
+    for _ in range(levels):
+        inner = [inner]
+    return inner
+
+
+@dataclass(frozen=True)
+class Leaf:
+    x: float = 1.0
+
+
+@pytest.mark.parametrize(
+    ("annotation", "wrap"),
+    [
+        (Any, lambda value: value),
+        (dict[str, Any], lambda value: {"a": value[0]}),
+        (list[dict[str, Any]], lambda value: [{"a": value[0][0]}]),
+    ],
+)
+@pytest.mark.parametrize("inner", [1.0, None, Leaf()])
+def test_depth_is_counted_from_the_outside_whatever_is_said_of_the_outer_levels(
+    annotation: Any, wrap: Callable[[Any], Any], inner: Any
+) -> None:
+    own = isinstance(inner, Leaf)
+    validator = validator_for(annotation)
+    validator.dump(wrap(nested(64 - own, inner)))
+    if not own:
+        with pytest.raises(ValidationError) as caught:
+            validator.dump(wrap(nested(65, inner)))
+        assert caught.value.code == "ValueTooDeep"
+
+
+def test_a_long_list_of_objects_is_as_long_as_any_other() -> None:
+    with pytest.raises(ValidationError) as caught:
+        validator_for(Any).dump([Leaf()] * 8_193)
+    assert caught.value.code == "ArrayTooLong"
+    assert len(validator_for(Any).dump([Leaf()] * 8_192)) == 8_192

@@ -12,7 +12,8 @@ from typing import Any, cast
 
 import pydantic
 
-from reactivedb.schema.mismatch import Path, render_path
+from reactivedb.limits import active_limits
+from reactivedb.schema.mismatch import Path, levels, render_path, too_long
 from reactivedb.schema.validators import ALL_WIRE_TYPES, Validator
 from reactivedb.values import UNSET, Value, normalize
 
@@ -28,7 +29,7 @@ class AnyValidator(Validator):
     def dump(self, value: Any, path: Path = "", *, splice: bool = False) -> Value:
         if _holds_object(value):
             return _dump_mixed(value, path, splice=splice)
-        return normalize(value, path=render_path(path))
+        return normalize(value, path=render_path(path), depth_used=levels(path))
 
     def takes(self, python_type: type) -> bool:
         return True
@@ -56,7 +57,7 @@ def _holds_object(value: Any) -> bool:
 def _dump_mixed(value: Any, path: Path, *, splice: bool) -> Value:
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value)
-        normalize(dict.fromkeys(items), path=render_path(path))
+        normalize(dict.fromkeys(items), path=render_path(path), depth_used=levels(path))
         return {
             key: _dump_mixed(item, (path, key), splice=splice)
             for key, item in items.items()
@@ -64,10 +65,13 @@ def _dump_mixed(value: Any, path: Path, *, splice: bool) -> Value:
         }
     if isinstance(value, list | tuple):
         several = cast("list[Any]", value)
+        normalize([], path=render_path(path), depth_used=levels(path))
+        if len(several) > active_limits().array_length_max:
+            raise too_long(len(several), active_limits().array_length_max, path)
         return [_dump_mixed(item, (path, n), splice=splice) for n, item in enumerate(several)]
     if _is_object(value):
         return _validator_of_class(cast("type[Any]", type(value))).dump(value, path, splice=splice)
-    return normalize(value, path=render_path(path))
+    return normalize(value, path=render_path(path), depth_used=levels(path))
 
 
 @lru_cache(maxsize=256)

@@ -31,6 +31,15 @@ def render_path(path: Path) -> str:
     return "".join(reversed(steps))
 
 
+def levels(path: Path) -> int:
+    """How many containers lie around the place."""
+    count = 0
+    while not isinstance(path, str):
+        path, _ = path
+        count += 1
+    return count
+
+
 def shown(value: object) -> str:
     """A value for a message, as the wire would have it and never longer than a line."""
     if value is UNSET:

@@ -128,17 +128,17 @@ def abbreviated(value: object) -> str:
     return f"`{text}`" if len(text) <= 80 else f"`{text[:76]}...`"
 
 
-def normalize(value: object, *, path: str = "", limits: Limits | None = None) -> Value:
+def normalize(value: object, *, path: str = "", limits: Limits | None = None, depth_used: int = 0) -> Value:
     """Check plain Python data and copy it into stored form.
 
     A field that holds `UNSET` is left out, as JavaScript clients do with `undefined`. The containers of the
-    result are new; a `str` subclass is kept. O(nodes).
+    result are new; a `str` subclass is kept. O(nodes). `depth_used` is how many containers `value` lies in.
 
     Raises: `ValidationError` with the path of the first thing that is no value.
     """
     limits = limits or active_limits()
     try:
-        return _copy(value, limits.value_depth_max, limits)
+        return _copy(value, limits.value_depth_max - depth_used, limits)
     except MisfitError as misfit:
         raise misfit.located(path) from None
 
