@@ -10,6 +10,8 @@ import pytest
 from inline_app import app_of
 
 import reactivedb as rdb
+from reactivedb.functions import ANONYMOUS, Identity
+from reactivedb.values import decode
 
 from .live_pages import Hook, World
 
@@ -50,6 +52,28 @@ def joined(ctx: rdb.QueryCtx, options: rdb.PaginationOptions) -> rdb.PaginationR
     groups = ctx.db.query(cards.index("by_board")).distinct("board")
     rows = groups.join(lambda card: ctx.db.query(cards.index("by_board").eq(card["board"])).order("desc"))
     return rows.paginate(options)
+
+
+@rdb.query
+def moody(ctx: rdb.QueryCtx, options: rdb.PaginationOptions) -> rdb.PaginationResult[Any]:
+    """Fails after it has read its page, while there is a negative rank."""
+    page = ctx.db.query(cards.index("by_rank")).paginate(options)
+    if any(card["rank"] < 0 for card in page.page):
+        raise rdb.ApplicationError("negative")
+    return page
+
+
+@rdb.query
+def both(ctx: rdb.QueryCtx) -> list[list[float]]:
+    """Two pages in one function."""
+    sizes = {"a": 2, "b": 1}
+    pages = [
+        ctx.db.query(cards.index("by_board").eq(board)).paginate(
+            rdb.PaginationOptions(num_items=size, cursor=None)
+        )
+        for board, size in sizes.items()
+    ]
+    return [[card["rank"] for card in page.page] for page in pages]
 
 
 app = app_of(by_rank, newest, even, merged, boards, joined, cards, name="cards")
@@ -226,8 +250,6 @@ def test_an_identity_that_comes_or_goes_leaves_the_pages_where_they_end() -> Non
         ctx.auth.get_user_identity()
         return ctx.db.query(cards.index("by_rank")).paginate(options)
 
-    from reactivedb.functions import ANONYMOUS, Identity
-
     world = World(app_of(mine, cards, name="cards"))
     world.write(*ranks(0, 1, 2))
     client = world.client()
@@ -242,3 +264,61 @@ def test_an_identity_that_comes_or_goes_leaves_the_pages_where_they_end() -> Non
     assert before.result.journal == after.result.journal
     assert (after.result.json or b"").count(b'"rank"') == 3
     world.cache.check()
+
+
+def test_a_result_that_nobody_holds_for_a_moment_is_still_there_for_who_asks_anew() -> None:
+    world = World(app)
+    world.write(*ranks(0, 1, 2))
+    Hook(world, "cards:byRank", 2).close()
+    first = Hook(world, "cards:byRank", 2)
+    first.update()
+    first.close()
+    second = Hook(world, "cards:byRank", 2)
+    second.update()
+    assert len(world.runs) == 1
+    second.close()
+    world.write(*ranks(0.5))
+    third = Hook(world, "cards:byRank", 2)
+    third.update()
+    assert [card["rank"] for card in third.shown] == [0, 0.5]
+    world.cache.check()
+
+
+def test_a_page_that_failed_for_a_while_comes_back_with_the_end_it_had() -> None:
+    world = World(app_of(moody, cards, name="cards"))
+    world.write(*ranks(0, 1, 2))
+    client = world.client()
+    args: Any = {"paginationOpts": {"numItems": 2.0, "cursor": None}}
+    client.add(0, "cards:moody", args, ANONYMOUS)
+
+    def result() -> Any:
+        world.cache.refresh()
+        return client.take_changes()[0].result
+
+    journal = result().journal
+    [bad] = world.write(*ranks(-1))
+    failed = result()
+    assert failed.error is not None
+    assert failed.journal == journal
+    world.write(lambda db: db.delete(bad), *ranks(0.5))
+    assert result().json.count(b'"rank"') == 3
+
+
+def test_a_live_query_of_several_pages_keeps_the_end_of_each() -> None:
+    world = World(app_of(both, cards, name="cards"))
+    world.write(*ranks(0, 1, 2), *ranks(0, 1, 2, board="b"))
+    client = world.client()
+    live = client.add(0, "cards:both", {}, ANONYMOUS)
+
+    def found() -> Any:
+        world.cache.refresh()
+        live_result = client.live(0).result
+        assert live_result is not None
+        return decode(live_result.json or b"")
+
+    assert found() == [[0, 1], [0]]
+    world.write(*ranks(0.5), *ranks(-1, board="b"))
+    assert found() == [[0, 0.5, 1], [-1, 0]]
+    world.write(*ranks(0.7, board="b"))
+    assert found() == [[0, 0.5, 1], [-1, 0]]
+    assert live.run_count == 2

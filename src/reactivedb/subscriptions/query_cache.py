@@ -167,9 +167,10 @@ class QueryCache:
         Raises:
             ValidationError: `InvalidFunctionPath`.
         """
-        return self._hold(
-            (normalize_path(path), encode(args), holder.identity.is_admin), args, holder, journal
-        )
+        key = normalize_path(path), encode(args), holder.identity.is_admin
+        # A result that a commit has touched in between is not what a first asking would be given.
+        self.invalidate()
+        return self._hold(key, args, holder, journal)
 
     def _hold(self, key: QueryKey, args: Value, holder: Holder, journal: str | None) -> LiveQuery:
         live = self._at.get((key, journal, holder.identity.cache_key)) or self._at.get((key, journal, None))
