@@ -206,6 +206,14 @@ def test_values_come_back_byte_for_byte(storage: Storage, value: str) -> None:
     assert storage.log(0, limit=1) == [(1, write("a", text))]
 
 
+def test_several_documents_are_read_at_once(storage: Storage) -> None:
+    storage.append(insert(1, "a", "b", 'a "quoted" ü'))
+    found = storage.get_many(TABLE.number, ["b", "missing", 'a "quoted" ü', "b"])
+    assert sorted(ids(found)) == ['a "quoted" ü', "b"]
+    assert storage.get(TABLE.number, "b") in found
+    assert storage.get_many(TABLE.number, []) == []
+
+
 def test_documents_are_scanned_both_ways_between_ids(storage: Storage) -> None:
     storage.append(insert(1, "c", "a", "d", "b"))
     storage.append(commit(2, [write("other", text_of("other"))]))
@@ -329,6 +337,7 @@ def test_the_check_finds_what_does_not_fit_together(storage: Storage, wrong: Com
         lambda storage: storage.sync(),
         lambda storage: storage.rollback(),
         lambda storage: storage.get(TABLE.number, "a"),
+        lambda storage: storage.get_many(TABLE.number, ["a"]),
         lambda storage: storage.scan(1, b"", LAST, limit=1),
         lambda storage: storage.scan_table(1, "", None, limit=1),
         lambda storage: storage.count(1, b"", LAST),

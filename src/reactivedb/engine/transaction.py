@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Index entries fetched at once: enough to save calls, few enough that `first()` stays cheap.
 _CHUNK_FIRST = 32
 _CHUNK_MAX = 1024
+_PREFETCH_MAX = 32
 
 
 @dataclass(slots=True)
@@ -135,7 +136,7 @@ class Transaction:
 
     def documents(self, scan: IndexScan, read: RangeRead) -> Iterator[tuple[bytes, StoredDocument]]:
         """The index keys and documents of a scan, extending its read by each of them."""
-        for key, id in self._keys(scan):
+        for key, id in self._keys(scan, prefetch=not scan.index.is_by_id):
             pending = self._pending.get(id)
             document = pending.new if pending is not None else self._engine.load(scan.table, id)
             if document is None:
@@ -204,10 +205,10 @@ class Transaction:
             self._bytes_written / limits.written_size_bytes_max,
         )
 
-    def _keys(self, scan: IndexScan) -> Iterator[tuple[bytes, str]]:
+    def _keys(self, scan: IndexScan, *, prefetch: bool = False) -> Iterator[tuple[bytes, str]]:
         """Merge the state's keys with this transaction's own, in order; sees writes made meanwhile."""
         low, high = scan.interval
-        stored = self._stored_keys(scan)
+        stored = self._stored_keys(scan, prefetch=prefetch)
         next_stored = next(stored, None)
         last: bytes | None = None
         while True:
@@ -233,12 +234,25 @@ class Transaction:
             return added.last(low, high, before=last)
         return added.first(low, high, after=last)
 
-    def _stored_keys(self, scan: IndexScan) -> Iterator[tuple[bytes, str]]:
+    def _stored_keys(self, scan: IndexScan, *, prefetch: bool = False) -> Iterator[tuple[bytes, str]]:
+        """The state's keys. With `prefetch` their documents are brought into the cache, by ever more at once.
+
+        One statement for 16 documents takes a third of the time of 16 statements. The first document comes
+        alone and then 2, 4, 8, so that no more than twice as many are read as the consumer takes.
+        """
         low, high = scan.interval
         limit = _CHUNK_FIRST
+        start, ahead = 1, 2
         while low < high:
             chunk = self._engine.scan_keys(scan, low, high, limit)
-            yield from chunk
+            for position, entry in enumerate(chunk):
+                # `_keys` looks one entry ahead of the document that is wanted.
+                if prefetch and position - 1 == start:
+                    self._engine.prefetch(scan.table, [id for _, id in chunk[start : start + ahead]])
+                    start += ahead
+                    ahead = min(ahead * 2, _PREFETCH_MAX)
+                yield entry
+            start = 0
             if len(chunk) < limit:
                 return
             last = chunk[-1][0]

@@ -6,7 +6,7 @@ as all else. They are written by the scheduler and the file store only; `ctx.db`
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ..engine import Catalog, IndexScan, Transaction
 from ..errors import SchemaError, ValidationError
@@ -16,6 +16,8 @@ from .query import Query
 from .sources import Scan
 
 SystemTableName = Literal["_scheduled_functions", "_storage"]
+# There are system tables that functions do not see.
+_READABLE: Final = ("_scheduled_functions", "_storage")
 SystemIndexName = Literal["by_creation_time", "by_id"]
 
 
@@ -35,9 +37,10 @@ class SystemReader:
         """
         number, _ = decode_id(id)
         state = self._catalog.by_number(number)
-        if state is not None and not state.is_system:
+        if state is not None and state.name not in _READABLE:
             raise ValidationError(
-                f"`ctx.db.system` reads system tables, got `{id}` of table `{state.name}` - use `ctx.db.get`",
+                f"`ctx.db.system` reads jobs and files, got `{id}` of table `{state.name}` - "
+                "use `ctx.db.get`",
                 code="NotASystemTable",
                 id=id,
             )
@@ -53,7 +56,7 @@ class SystemReader:
             SchemaError: `UnknownTable`, `UnknownIndex`.
         """
         state = self._catalog.find(table)
-        if state is None or not state.is_system:
+        if state is None or table not in _READABLE:
             raise SchemaError(
                 f"`{table}` is no system table - there are `_scheduled_functions` and `_storage`",
                 code="UnknownTable",
@@ -65,5 +68,4 @@ class SystemReader:
             )
         by = state.indexes[index]
         scan = IndexScan(state, by, by.interval((), None, None), by.prefix(()))
-        order = ("_id",) if index == "by_id" else ("_creationTime", "_id")
-        return Query(Scan(self._transaction, order, False, scan, 0, b""), self._journal)
+        return Query(Scan(self._transaction, scan, ()), self._journal)

@@ -180,6 +180,10 @@ class Storage(Protocol):
 
     def get(self, table_number: int, id: str) -> StoredVersion | None: ...
 
+    def get_many(self, table_number: int, ids: Collection[str]) -> list[StoredVersion]:
+        """Those of the documents that there are, in any order."""
+        ...
+
     def scan(
         self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
     ) -> list[tuple[bytes, str]]:

@@ -183,6 +183,10 @@ class MemoryStorage:
         documents = self._documents.get(table_number)
         return None if documents is None else documents.get(id)
 
+    def get_many(self, table_number: int, ids: Collection[str]) -> list[StoredVersion]:
+        found = (self.get(table_number, id) for id in set(ids))
+        return [version for version in found if version is not None]
+
     def scan(
         self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
     ) -> list[tuple[bytes, str]]:

@@ -54,6 +54,10 @@ _PUT_INDEX = "REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_META = "REPLACE INTO meta VALUES (?, ?)"
 
 _GET = "SELECT ts, CAST(value AS BLOB) FROM documents WHERE table_number = ? AND id = ?"
+_GET_MANY = (
+    "SELECT id, ts, CAST(value AS BLOB) FROM documents "
+    "WHERE table_number = ? AND id IN (SELECT value FROM json_each(?))"
+)
 _SCAN = (
     "SELECT key, id FROM index_entries WHERE index_number = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
 )
@@ -315,6 +319,10 @@ class SqliteStorage:
     def get(self, table_number: int, id: str) -> StoredVersion | None:
         rows = self._rows(_GET, (table_number, id))
         return StoredVersion(id, *rows[0]) if rows else None
+
+    def get_many(self, table_number: int, ids: Collection[str]) -> list[StoredVersion]:
+        rows = self._rows(_GET_MANY, (table_number, json.dumps(list(ids))))
+        return [StoredVersion(*row) for row in rows]
 
     def scan(
         self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
