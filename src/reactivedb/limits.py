@@ -43,6 +43,8 @@ class Limits:
     # Of one job: its arguments are a part of its document, which is read whenever it is.
     scheduled_call_size_bytes_max: int = 4 * MIB
     nested_call_depth_max: int = 8
+    # By the clock on the wall: while a query or mutation runs, nobody else does. `math.inf` watches none.
+    user_time_s_max: float = 1.0
     # A deletion that cascades further is carried on in jobs of this size, so that it never holds the lock
     # for long.
     cascade_batch_max: int = 1_000

@@ -20,7 +20,7 @@ from ..limits import activate, deactivate
 from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, with_code
 from ..storage import Outcome
 from ..values import Value, decode, encode, size_bytes
-from . import guard, log_lines, moment
+from . import guard, log_lines, moment, watchdog
 from .cascade import Continuation
 from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
@@ -143,7 +143,11 @@ class Run:
         moment_token = moment.enter(self.transaction)
         try:
             ctx = QueryCtx(self) if definition.kind is Kind.QUERY else MutationCtx(self)
-            value = definition.reference.handler(ctx, **named)
+            handler = definition.reference.handler
+            if self.depth > 1:
+                value = handler(ctx, **named)
+            else:
+                value = watchdog.call(handler, ctx, named, path=definition.path, transaction=self.transaction)
         except pydantic.ValidationError as error:
             raise from_pydantic(error) from error
         finally:

@@ -1,0 +1,287 @@
+"""How is a query or mutation stopped that does not end by itself?
+
+A run holds the engine's lock and, in a server, the event loop, so one that takes too long stops everybody.
+One thread watches all runs of the process and raises an exception inside of the one that is over its time,
+with `PyThreadState_SetAsyncExc`. It sleeps on an event while nothing runs.
+
+Where the exception may land: only in a function's own code, or in a library that it called. The innermost
+frame is looked at before, under the lock under which runs are armed and disarmed; while the engine works for
+the function, the transaction refuses instead (`Transaction.overdue`). What was raised and has not landed
+when the function is left is caught by `call`. A handler that catches it has it raised again, from the second
+time on at every line of the frames it runs in. What happens inside one C call can only be logged.
+
+Not watched: a limit of `math.inf`, a thread that a debugger or a coverage tool traces, and a run inside of
+a watched one, whose time is the outer one's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import math
+import os
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import LimitExceededError
+
+if TYPE_CHECKING:
+    from ..engine import Transaction
+
+_logger = logging.getLogger("reactivedb")
+
+# Between two attempts to stop a run that is over its time.
+_RETRY_S: Final = 0.002
+# A raised exception lands within microseconds; after this long, the thread is inside of a C call.
+_STUCK_S: Final = 0.1
+
+_PACKAGE: Final = str(Path(__file__).parent.parent) + os.sep
+_LIBRARIES: Final = (
+    "<frozen ",
+    *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+)
+
+_set_async_exc: Final = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
+    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
+)
+
+
+class Interrupted(BaseException):
+    """Raised inside of a function that is over its time; never leaves `call`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The interpreter makes the exception in the thread in which it lands.
+        watch = _watchdog.armed.get(threading.get_ident())
+        if watch is not None:
+            watch.landed_count += 1
+            watch.stuck |= watch.landed_count == 1 and time.monotonic() > watch.deadline + _STUCK_S
+            if watch.landed_count > 1:
+                watch.raise_at_every_line()
+
+
+class _Watch:
+    """One run."""
+
+    # Set by the run itself before it is disarmed: from then on nothing is raised in it.
+    leaving = False
+    # The rest concerns runs that are over their time; on the class, since most never are.
+    stopping = False
+    raised_count = 0
+    landed_count = 0
+    tracing = False
+    # It could not be stopped for a while.
+    stuck = False
+    logged = False
+
+    def __init__(self, path: str, transaction: Transaction, limit_s: float, thread_id: int) -> None:
+        self.path = path
+        self.transaction = transaction
+        self.limit_s = limit_s
+        self.thread_id = thread_id
+        self.deadline = time.monotonic() + limit_s
+
+    def exceeded(self) -> LimitExceededError:
+        return LimitExceededError(
+            f"a query or mutation may run for {self.limit_s:g} s (`user_time_s_max`), `{self.path}` "
+            "was stopped - do less in one run, let jobs do it in parts, or compute in an action",
+            code="FunctionTimeout",
+            limit="user_time_s_max",
+            maximum=self.limit_s,
+        )
+
+    def raise_at_every_line(self) -> None:
+        """Let no handler in the frames that run now get further than its next line."""
+        self.tracing = True
+        # A trace function that raises is taken away; one that is a C function and has the exception raised
+        # at the next check stays. Extra arguments of a C function are harmless: they are the event's.
+        again = _traced(self.thread_id)
+        frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+        while frame is not None and frame.f_code is not call.__code__:
+            if not frame.f_code.co_filename.startswith(_PACKAGE):
+                frame.f_trace = again
+            frame = frame.f_back
+        sys.settrace(_ignore_new_frames)
+
+
+_trace_with_exc: Final = ctypes.PYFUNCTYPE(None, ctypes.c_ulong, *[ctypes.py_object] * 4)(
+    ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
+)
+
+
+def _traced(thread_id: int) -> Callable[[FrameType, str, Any], None]:
+    return functools.partial(_trace_with_exc, thread_id, Interrupted)
+
+
+def _ignore_new_frames(frame: FrameType, event: str, arg: Any) -> None:
+    return None
+
+
+class _Watchdog:
+    """The watching thread and what it watches, at most one run per thread."""
+
+    def __init__(self) -> None:
+        self.armed: dict[int, _Watch] = {}
+        # Guards `armed` and everything the thread does to a run.
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        # When the thread will look next; infinite while it sleeps for good.
+        self._looks_at = math.inf
+        # Of the newest run: how long the thread stays awake to spare the next run waking it.
+        self._limit_s = 0.0
+        self._armed_since_look = False
+        self._thread: threading.Thread | None = None
+
+    def arm(self, watch: _Watch) -> None:
+        with self._lock:
+            self.armed[watch.thread_id] = watch
+            self._armed_since_look = True
+            self._limit_s = watch.limit_s
+            if watch.deadline < self._looks_at:
+                self._looks_at = watch.deadline
+                self._news.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="reactivedb-watchdog", daemon=True)
+                self._thread.start()
+
+    def disarm(self, watch: _Watch) -> None:
+        """Called by the run's own thread. What was raised lands here at the latest, at the first call below.
+
+        Raises:
+            Interrupted: call it again.
+        """
+        # Taking it back instead (with a null pointer) leaves CPython 3.11 looking for it for ever.
+        with self._lock:
+            self.armed.pop(watch.thread_id, None)
+            if watch.stopping:
+                watch.transaction.overdue = None
+            if watch.tracing:
+                sys.settrace(None)
+
+    @property
+    def sleeps(self) -> bool:
+        """Nothing will wake the thread but a new run."""
+        with self._lock:
+            return self._looks_at == math.inf
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                stuck = self._look()
+                wait_s = self._looks_at - time.monotonic()
+            for watch, place in stuck:
+                _logger.warning(
+                    "`%s` is over its %g s and inside of one C call, which cannot be stopped, at %s",
+                    watch.path,
+                    watch.limit_s,
+                    place,
+                )
+            self._news.wait(None if wait_s == math.inf else max(0.0, wait_s))
+            self._news.clear()
+
+    def _look(self) -> list[tuple[_Watch, str]]:
+        """Stop what is over its time, decide when to look again; gives what has to be logged."""
+        now = time.monotonic()
+        stuck: list[tuple[_Watch, str]] = []
+        looks_at = now + self._limit_s if self._armed_since_look else math.inf
+        self._armed_since_look = False
+        for watch in self.armed.values():
+            if watch.deadline > now:
+                looks_at = min(looks_at, watch.deadline)
+            elif not watch.leaving:
+                looks_at = now + _RETRY_S
+                place = _stop(watch)
+                if now > watch.deadline + _STUCK_S and not watch.landed_count and not watch.logged:
+                    watch.logged = True
+                    stuck.append((watch, place))
+        self._looks_at = looks_at
+        return stuck
+
+
+def _stop(watch: _Watch) -> str:
+    """Raise in the run, or have its transaction refuse if the engine works for it now; gives the place."""
+    if not watch.stopping:
+        watch.stopping = True
+        watch.transaction.overdue = watch.exceeded()
+    frame = sys._current_frames().get(watch.thread_id)  # pyright: ignore[reportPrivateUsage]
+    if frame is None:
+        return "an unknown place"
+    # Between this look and the raising, the thread stands still or leaves through `disarm`, which waits.
+    # One that has not landed is not raised twice: two could be on their way when the function is left.
+    if watch.raised_count <= watch.landed_count and _is_stoppable(frame):
+        watch.raised_count = watch.landed_count + 1
+        _set_async_exc(watch.thread_id, Interrupted)
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_stoppable(frame: FrameType | None) -> bool:
+    """The function's own code runs, or a library that it called, not the engine or one that that called."""
+    while frame is not None and frame.f_code is not call.__code__:
+        file = frame.f_code.co_filename
+        if file.startswith(_PACKAGE):
+            return False
+        if not file.startswith(_LIBRARIES):
+            return True
+        frame = frame.f_back
+    return frame is not None
+
+
+_watchdog = _Watchdog()
+# The thread does not live on in a forked process, and its lock may have been held.
+os.register_at_fork(after_in_child=_watchdog.__init__)
+
+
+def call(
+    handler: Callable[..., Any], ctx: object, named: dict[str, Any], *, path: str, transaction: Transaction
+) -> Any:
+    """Call a handler within its time.
+
+    Raises:
+        LimitExceededError: `FunctionTimeout`; whatever the handler raises.
+    """
+    limit_s = transaction.limits.user_time_s_max
+    thread_id = threading.get_ident()
+    if limit_s == math.inf or thread_id in _watchdog.armed or sys.gettrace() is not None:
+        return handler(ctx, **named)
+    watch = _Watch(path, transaction, limit_s, thread_id)
+    _watchdog.arm(watch)
+    value: Any = None
+    error: BaseException | None = None
+    try:
+        value = handler(ctx, **named)
+    except BaseException as raised:
+        error = raised
+    # The interpreter looks for an exception to raise at calls and jumps back: none is between the end of the
+    # handler and the `try` below. Of those on their way there are two at most, the thread's and a line's.
+    watch.leaving = True
+    try:
+        try:
+            _watchdog.disarm(watch)
+        except Interrupted:
+            _watchdog.disarm(watch)
+    except Interrupted:
+        _watchdog.disarm(watch)
+    over_s = time.monotonic() - watch.deadline
+    try:
+        if not watch.stopping and (over_s <= 0 or error is not None):
+            if error is not None:
+                raise error
+            return value
+        if (watch.stuck or not watch.landed_count) and not watch.logged:
+            _logger.warning(
+                "`%s` ran %.3g s longer than its %g s and could not be stopped inside of a C call",
+                path,
+                over_s,
+                limit_s,
+            )
+        raise watch.exceeded() from error
+    finally:
+        # Its traceback refers to this frame.
+        del error

@@ -1,0 +1,274 @@
+"""Is a query or mutation stopped that does not end by itself, and nothing else with it?"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytest
+from inline_app import app_of
+
+import reactivedb as rdb
+from reactivedb.app import Database
+from reactivedb.functions import watchdog
+
+LIMITS = rdb.Limits(user_time_s_max=0.03)
+
+
+class Note(rdb.Document, table="notes"):
+    text: str
+
+
+@rdb.query
+def texts(ctx: rdb.QueryCtx) -> list[str]:
+    return [note.text for note in ctx.db.query(Note)]
+
+
+@rdb.query
+def spin(ctx: rdb.QueryCtx) -> None:
+    while True:
+        pass
+
+
+@rdb.mutation
+def write_and_spin(ctx: rdb.MutationCtx) -> None:
+    ctx.db.insert(Note(text="never"))
+    while True:
+        pass
+
+
+@rdb.mutation
+def swallow(ctx: rdb.MutationCtx) -> str:
+    ctx.db.insert(Note(text="never"))
+    try:
+        while True:
+            pass
+    except BaseException:
+        return "as if nothing had happened"
+
+
+@rdb.mutation
+def swallow_for_ever(ctx: rdb.MutationCtx) -> None:
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+
+@rdb.mutation
+def swallow_twice_for_ever(ctx: rdb.MutationCtx) -> None:
+    while True:
+        try:
+            try:
+                while True:
+                    pass
+            except BaseException:
+                len("in a handler")
+        except BaseException:
+            len("in another")
+
+
+@rdb.mutation
+def swallow_in_a_helper(ctx: rdb.MutationCtx) -> None:
+    def helper() -> None:
+        while True:
+            try:
+                ctx.db.query(Note).collect()
+            except BaseException:
+                continue
+
+    while True:
+        try:
+            helper()
+        except BaseException:
+            continue
+
+
+@rdb.mutation
+def only_the_engine_works(ctx: rdb.MutationCtx) -> None:
+    for number in range(1_000_000):
+        ctx.db.get(rdb.Id[Note](ids[number % len(ids)]))
+
+
+@rdb.mutation
+def outer(ctx: rdb.MutationCtx) -> None:
+    while True:
+        try:
+            ctx.run_mutation(write_and_spin)
+        except Exception:
+            continue
+
+
+@rdb.mutation
+def wait_in_c(ctx: rdb.MutationCtx) -> None:
+    ctx.db.insert(Note(text="never"))
+    time.sleep(0.4)
+
+
+@rdb.mutation
+def compute_in_c(ctx: rdb.MutationCtx) -> None:
+    ctx.db.insert(Note(text="never"))
+    # Backtracks for some tenths of a second without giving up the interpreter's lock.
+    re.match(r"(a+)+$", "a" * 23 + "b")
+
+
+@rdb.mutation
+def add(ctx: rdb.MutationCtx, text: str) -> str:
+    return ctx.db.insert(Note(text=text))
+
+
+ids: list[str] = []
+SPINNING = (
+    spin,
+    write_and_spin,
+    swallow,
+    swallow_for_ever,
+    swallow_twice_for_ever,
+    swallow_in_a_helper,
+    outer,
+)
+MEMBERS = (*SPINNING, Note, texts, only_the_engine_works, wait_in_c, compute_in_c, add)
+
+
+@pytest.fixture
+def db() -> Iterator[Database]:
+    with app_of(*MEMBERS, limits=LIMITS).open() as db:
+        yield db
+
+
+@contextmanager
+def stopped(path: str) -> Iterator[None]:
+    with pytest.raises(rdb.LimitExceededError) as caught:
+        yield
+    error = caught.value
+    assert (error.code, error.limit, error.maximum) == ("FunctionTimeout", "user_time_s_max", 0.03)
+    assert f"`notes:{path}`" in error.message
+
+
+@pytest.mark.parametrize("function", SPINNING, ids=lambda function: function.__name__)
+def test_a_function_that_does_not_end_is_stopped_and_leaves_nothing(db: Database, function: Any) -> None:
+    run = db.query if function is spin else db.mutation
+    path = "".join([word.title() if n else word for n, word in enumerate(function.__name__.split("_"))])
+    with stopped(path):
+        run(function)
+    assert sys.gettrace() is None
+    assert db.query(texts) == []
+    db.mutation(add, "after")
+    assert db.query(texts) == ["after"]
+
+
+def test_a_function_that_only_has_the_engine_work_is_refused_by_the_engine(db: Database) -> None:
+    limits = rdb.Limits(user_time_s_max=0.03, documents_read_max=10**9, read_size_bytes_max=10**12)
+    with app_of(*MEMBERS, limits=limits).open() as db:
+        ids[:] = [db.mutation(add, "one")]
+        with stopped("onlyTheEngineWorks"):
+            db.mutation(only_the_engine_works)
+
+
+@pytest.mark.slow
+def test_time_in_one_c_call_is_logged_and_the_commit_refused(
+    db: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    for function, path in ((wait_in_c, "waitInC"), (compute_in_c, "computeInC")):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="reactivedb"), stopped(path):
+            db.mutation(function)
+        assert f"`notes:{path}`" in caplog.text
+        assert "C call" in caplog.text
+    assert db.query(texts) == []
+
+
+def test_a_function_in_its_time_is_left_alone_in_any_thread(db: Database) -> None:
+    def add_some() -> None:
+        for number in range(20):
+            db.mutation(add, str(number))
+
+    threads = [threading.Thread(target=add_some) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(db.query(texts)) == 60
+
+
+def test_a_run_in_another_thread_is_stopped_too(db: Database) -> None:
+    caught: list[BaseException] = []
+
+    def spin_there() -> None:
+        try:
+            db.query(spin)
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=spin_there)
+    thread.start()
+    thread.join()
+    assert [getattr(error, "code", error) for error in caught] == ["FunctionTimeout"]
+
+
+@pytest.mark.slow
+def test_nothing_lands_after_the_function(db: Database) -> None:
+    """Runs that end just about when their time is up, many times: each ends in one way or the other."""
+
+    @rdb.mutation
+    def about(ctx: rdb.MutationCtx, until_s: float) -> None:
+        began = time.perf_counter()
+        while time.perf_counter() - began < until_s:
+            pass
+
+    with app_of(Note, about, limits=rdb.Limits(user_time_s_max=0.004)).open() as db:
+        ends = {"ended": 0, "stopped": 0}
+        for number in range(300):
+            try:
+                db.mutation(about, 0.0038 + number % 10 * 0.00005)
+                ends["ended"] += 1
+            except rdb.LimitExceededError:
+                ends["stopped"] += 1
+            # An exception that lands late would land here.
+            for _ in range(200):
+                pass
+    assert sum(ends.values()) == 300
+
+
+def test_an_infinite_limit_watches_nothing() -> None:
+    with app_of(*MEMBERS, limits=rdb.Limits(user_time_s_max=math.inf)).open() as db:
+        db.mutation(wait_for_the_watch, False)
+
+
+def test_a_traced_thread_is_not_watched(db: Database) -> None:
+    def trace(frame: FrameType, event: str, arg: object) -> None:
+        return None
+
+    sys.settrace(trace)
+    try:
+        db.mutation(wait_for_the_watch, False)
+    finally:
+        sys.settrace(None)
+    db.mutation(wait_for_the_watch, True)
+
+
+@rdb.mutation
+def wait_for_the_watch(ctx: rdb.MutationCtx, watched: bool) -> None:
+    assert (threading.get_ident() in watchdog._watchdog.armed) is watched  # pyright: ignore[reportPrivateUsage]
+
+
+MEMBERS = (*MEMBERS, wait_for_the_watch)
+
+
+@pytest.mark.slow
+def test_an_idle_database_lets_the_watchdog_sleep(db: Database) -> None:
+    db.mutation(add, "one")
+    deadline = time.monotonic() + 5
+    while not watchdog._watchdog.sleeps:  # pyright: ignore[reportPrivateUsage]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
