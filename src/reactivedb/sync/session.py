@@ -202,9 +202,12 @@ class Session:
         limit = self._runtime.limits.queries_per_client_max
         try:
             if len(self._query_set) >= limit:
-                raise RequestError(
+                raise LimitExceededError(
                     f"one client may follow {limit} queries, this would be one more - unsubscribe from some",
                     code="TooManyQueries",
+                    limit="queries_per_client_max",
+                    maximum=limit,
+                    asked=limit + 1,
                 )
             args = args_of(change.args, self._runtime.limits)
             self._query_set.add(
