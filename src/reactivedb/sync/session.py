@@ -19,6 +19,7 @@ from ..app import CallResult, Runtime, args_of
 from ..errors import (
     AuthenticationError,
     AuthProviderError,
+    LimitExceededError,
     ProtocolError,
     RequestError,
     StorageError,
