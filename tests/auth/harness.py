@@ -191,9 +191,14 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    provider: LocalIdentityProvider, clock: FakeClock, auth: Sequence[Provider] | None = None
+    provider: LocalIdentityProvider,
+    clock: FakeClock,
+    auth: Sequence[Provider] | None = None,
+    *,
+    limits: rdb.Limits | None = None,
 ) -> AsyncIterator[House]:
-    app = rdb.App(module(), root="", auth=[provider.oidc(), provider.custom_jwt()] if auth is None else auth)
+    trusted = [provider.oidc(), provider.custom_jwt()] if auth is None else auth
+    app = rdb.App(module(), root="", auth=trusted, limits=limits or rdb.Limits())
     async with app.open_async(clock=clock) as database:
         house = House(database, provider, clock)
         yield house
