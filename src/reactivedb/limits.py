@@ -61,6 +61,11 @@ class Limits:
     # Documents that one batch of a back-fill or a migration deals with: it holds the lock some 10 ms.
     schema_batch_documents_max: int = 200
 
+    # Environment variables, as Convex has them: configuration and keys, not data.
+    environment_variables_max: int = 1_000
+    environment_name_length_max: int = 40
+    environment_value_size_bytes_max: int = 8 * KIB
+
     # Decoded documents kept in memory: bounds resident size, not correctness.
     document_cache_size_bytes_max: int = 64 * MIB
     # Results of queries that nobody subscribes to any more, kept in case somebody asks again.

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..auth import CustomJwtProvider, OidcProvider, Provider
 from ..clock import Clock, SystemClock
 from ..errors import SchemaError
-from ..functions import Registry
+from ..functions import Registry, declared_environment
 from ..limits import DEFAULT_LIMITS, Limits
 from ..schema import Schema
 from ..storage import MemoryStorage, Storage, open_sqlite
@@ -35,7 +35,7 @@ class App:
     A function's path is its module's name relative to the package whose module makes the `App` (or `root`),
     so `App(messages)` in `chat/app.py` answers to `messages:listRecent`. `auth` lists the providers whose
     tokens are accepted, of which the first that fits counts. `static` is a folder beside that module, served
-    at `/`.
+    at `/`. `env` declares environment variables and what they may be, as `{"MODE": Literal["on", "off"]}`.
 
     Raises:
         SchemaError: the program declares something that cannot work.
@@ -47,12 +47,14 @@ class App:
         root: str | None = None,
         auth: Sequence[Provider] = (),
         static: str | None = None,
+        env: Mapping[str, Any] | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         caller = _caller_globals()
         self.root = root if root is not None else str(caller.get("__package__") or "")
         self.limits = limits
         self.auth = _checked_providers(auth)
+        self.env = declared_environment(env)
         self.static_dir = _static_dir(static, caller.get("__file__"))
         for module in modules:
             if not isinstance(module, ModuleType):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -25,6 +25,7 @@ from ..functions import (
     ActionCtx,
     CallError,
     Deployment,
+    Environment,
     FunctionDefinition,
     Identity,
     Jobs,
@@ -40,6 +41,7 @@ from ..functions import (
     guard,
     log_lines,
     request_id_of,
+    stored_value,
 )
 from ..storage import Storage
 from ..subscriptions import LiveQuery, QueryCache, QuerySet
@@ -76,7 +78,7 @@ class Runtime:
         self.engine.forget_outcomes()
         self.engine.retention.catch_up(budget_s=_FORGETTING_BUDGET_S)
         self.deployment = Deployment(process=dict(os.environ))
-        self.runner = Runner(self.engine, app.registry, self.deployment)
+        self.runner = self._runner_of(app)
         self.cache = QueryCache(
             self.engine, self.runner, describe=self._describe_query_error, on_run=self._log_live_run
         )
@@ -134,10 +136,13 @@ class Runtime:
             if app.auth != self.app.auth:
                 self.auth = self._verifier(app)
             self.app = app
-            self.runner = Runner(self.engine, app.registry, self.deployment)
+            self.runner = self._runner_of(app)
             self.cache.reload(self.runner)
         self.schema_work.start()
         self.committed()
+
+    def _runner_of(self, app: App) -> Runner:
+        return Runner(self.engine, app.registry, deployment=self.deployment, env=app.env)
 
     # Users
 
@@ -366,6 +371,19 @@ class Runtime:
             return definition, self.runner.bind(definition, args, kwargs)
         definition = registry.find(retired.path, retired.kind, internal=True)
         return definition, self.runner.parse(definition, retired.args.dump(retired.args.bind(args, kwargs)))
+
+    def environment(self) -> Environment:
+        """The variables as an action sees them: each as it is when it is asked for."""
+
+        def stored(name: str) -> str | None:
+            with self.engine.lock:
+                transaction = self.engine.begin()
+                try:
+                    return stored_value(self.engine, transaction, name)
+                finally:
+                    transaction.finished = True
+
+        return Environment(self.runner, stored)
 
     async def schedule_from_action(
         self,

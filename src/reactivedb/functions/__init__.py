@@ -2,6 +2,7 @@
 
 from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
 from .deployment import Deployment
+from .environment import Environment, declared_environment, stored_value
 from .failure import CallError, describe
 from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
@@ -27,6 +28,7 @@ from .registry import FunctionDefinition, Registry
 from .runner import RequestKey, Run, Runner, RunResult, call_action, encoded_result, request_id_of
 from .scheduler import Scheduler
 from .system import JOBS, SYSTEM_TABLES
+from .system_environment import LIST_VARIABLES, UPDATE_VARIABLES
 from .upsert import Upserted
 
 __all__ = [
@@ -34,11 +36,14 @@ __all__ = [
     "ANONYMOUS",
     "IN_PROCESS",
     "JOBS",
+    "LIST_VARIABLES",
     "SYSTEM_TABLES",
+    "UPDATE_VARIABLES",
     "ActionCtx",
     "ActionHost",
     "CallError",
     "Deployment",
+    "Environment",
     "FunctionDefinition",
     "Identity",
     "JobHost",
@@ -64,6 +69,7 @@ __all__ = [
     "UserIdentity",
     "action",
     "call_action",
+    "declared_environment",
     "describe",
     "encoded_result",
     "internal_action",
@@ -75,5 +81,6 @@ __all__ = [
     "query",
     "random",
     "request_id_of",
+    "stored_value",
     "without_surrogates",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
+from .environment import Environment, stored_value
 from .identity import Identity, UserIdentity
 from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation, RegisteredQuery
 from .scheduler import epoch_ms_of, seconds_of
@@ -50,6 +51,12 @@ class QueryCtx:
     @property
     def auth(self) -> Auth:
         return Auth(self._run)
+
+    @property
+    def env(self) -> Environment:
+        """The deployment's environment variables; a query that reads one follows its changes."""
+        run = self._run
+        return Environment(run.runner, lambda name: stored_value(run.runner.engine, run.transaction, name))
 
     @property
     def now_ms(self) -> float:
@@ -109,6 +116,8 @@ class ActionHost(Protocol):
 
     def now_ms(self) -> float: ...
 
+    def environment(self) -> Environment: ...
+
 
 class AsyncScheduler:
     """`ctx.scheduler` of an action: every call is a commit of its own."""
@@ -158,6 +167,11 @@ class ActionCtx:
     @property
     def scheduler(self) -> AsyncScheduler:
         return AsyncScheduler(self._host)
+
+    @property
+    def env(self) -> Environment:
+        """The deployment's environment variables, each as it is when it is asked for."""
+        return self._host.environment()
 
     @property
     def now_ms(self) -> float:

@@ -8,7 +8,7 @@ interleaves with another. Errors keep their kind: whoever shows one outside turn
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -17,7 +17,7 @@ import pydantic
 from ..engine import Engine, ReadSet, Transaction, begin_at
 from ..errors import ConflictError, LimitExceededError, ReactiveDBError, StorageError, ValidationError
 from ..limits import activate, deactivate
-from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, with_code
+from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, Validator, with_code
 from ..storage import Outcome
 from ..values import Value, decode, encode, size_bytes
 from . import guard, log_lines, moment, watchdog
@@ -160,10 +160,19 @@ class Run:
 class Runner:
     """Runs the functions of one application over one engine."""
 
-    def __init__(self, engine: Engine, registry: Registry, deployment: Deployment | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        registry: Registry,
+        *,
+        deployment: Deployment | None = None,
+        env: Mapping[str, Validator] | None = None,
+    ) -> None:
         self.engine = engine
         self.registry = registry
         self.deployment = deployment or Deployment()
+        # The variables that the application declares.
+        self.env: Mapping[str, Validator] = env or {}
 
     def parse(self, definition: FunctionDefinition, args: Value) -> dict[str, Any]:
         """The wire's arguments as the handler takes them.

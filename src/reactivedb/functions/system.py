@@ -13,6 +13,7 @@ from ..schema import Index, TableDefinition, v
 
 JOBS: Final = "_scheduled_functions"
 FILES: Final = "_storage"
+VARIABLES: Final = "_environment_variables"
 
 # The states of a job.
 PENDING: Final = "pending"
@@ -34,4 +35,5 @@ def _table(name: str, **fields_of_index: tuple[str, ...]) -> TableDefinition:
 SYSTEM_TABLES: Final = (
     SystemTable(512, _table(JOBS, by_state=("state.kind", "scheduledTime"), by_completed=("completedTime",))),
     SystemTable(513, TableDefinition(FILES, validator=_FILE)),
+    SystemTable(514, _table(VARIABLES, by_name=("name",))),
 )

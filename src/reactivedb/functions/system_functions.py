@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .db import cascade_of
 from .registration import RegisteredFunction, internal_mutation
 from .system_api import API_FUNCTIONS
+from .system_environment import ENVIRONMENT_FUNCTIONS
 
 if TYPE_CHECKING:
     from .context import MutationCtx
@@ -24,4 +25,5 @@ def resume_cascade(ctx: MutationCtx, ids: list[str]) -> None:
 SYSTEM_FUNCTIONS: Final[dict[str, RegisteredFunction[..., Any]]] = {
     "_system/cascade:resume": resume_cascade,
     **API_FUNCTIONS,
+    **ENVIRONMENT_FUNCTIONS,
 }

@@ -20,6 +20,7 @@ from ..app import Runtime
 from ..errors import ReactiveDBError
 from .admin import Addresses, AdminKey
 from .edge import Edge, is_api, route_path
+from .environment_api import EnvironmentApi
 from .http_api import HttpApi
 from .meta_api import MetaApi
 from .pages import Pages
@@ -34,6 +35,7 @@ def main_application(runtime: Runtime, admin_key: AdminKey | None, addresses: Ad
         *(WebSocketRoute(path, sync) for path in ("/api/sync", "/api/{version}/sync", "/sync")),
         *HttpApi(runtime, admin_key, addresses).routes(),
         *MetaApi(admin_key, addresses).routes(),
+        *EnvironmentApi(runtime, admin_key, addresses).routes(),
     ]
     application = Starlette(
         routes=routes,
