@@ -182,6 +182,7 @@ def check_pages(db: Any, asked: Asked, expected: list[Row], size: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0 if LONG else 300)
 def test_every_query_gives_what_sorted_lists_would() -> None:
     print(f"REACTIVEDB_SEED={SEED}")
 
