@@ -153,6 +153,7 @@ def play(path: str, seed: int, steps: int) -> None:
     world.cache.check()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0 if LONG else 300)
 @pytest.mark.parametrize("path", ["byRank", "newest", "even", "merged", "boards", "joined"])
 def test_random_writes_give_no_gap_and_no_duplicate_in_the_sum_of_live_pages(path: str) -> None:
