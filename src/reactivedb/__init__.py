@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from .functions import (
         ActionCtx,
+        Crons,
         MutationCtx,
         OrderedQuery,
         PaginationOptions,
@@ -84,6 +85,7 @@ __all__ = [
     "AuthProviderError",
     "AuthenticationError",
     "ConflictError",
+    "Crons",
     "CustomJwtProvider",
     "Database",
     "Document",
@@ -180,6 +182,7 @@ _HOMES = {
     ),
     "functions": (
         "ActionCtx",
+        "Crons",
         "MutationCtx",
         "OrderedQuery",
         "PaginationOptions",

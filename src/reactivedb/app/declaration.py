@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..auth import CustomJwtProvider, OidcProvider, Provider
 from ..clock import Clock, SystemClock
 from ..errors import SchemaError
-from ..functions import Registry, declared_environment
+from ..functions import Crons, Registry, declared_environment
 from ..limits import DEFAULT_LIMITS, Limits
 from ..schema import Schema
 from ..storage import MemoryStorage, Storage, open_sqlite
@@ -36,6 +36,7 @@ class App:
     so `App(messages)` in `chat/app.py` answers to `messages:listRecent`. `auth` lists the providers whose
     tokens are accepted, of which the first that fits counts. `static` is a folder beside that module, served
     at `/`. `env` declares environment variables and what they may be, as `{"MODE": Literal["on", "off"]}`.
+    `crons` says what runs by the clock.
 
     Raises:
         SchemaError: the program declares something that cannot work.
@@ -48,6 +49,7 @@ class App:
         auth: Sequence[Provider] = (),
         static: str | None = None,
         env: Mapping[str, Any] | None = None,
+        crons: Crons | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         caller = _caller_globals()
@@ -65,6 +67,7 @@ class App:
         self.modules = modules
         self.schema = Schema.from_modules(modules)
         self.registry = Registry(modules, root=self.root)
+        self.crons = {} if crons is None else crons.bind(self.registry)
         check_declared(self.schema, self.registry, limits)
 
     def open(

@@ -105,6 +105,7 @@ class Runtime:
         self.delivery.begin()
         try:
             self.jobs.recover()
+            self.jobs.deploy(self.app.crons)
             if self.jobs.enabled:
                 self.tasks.start(self.jobs.run)
             self.schema_work.start()
@@ -138,6 +139,7 @@ class Runtime:
             self.app = app
             self.runner = self._runner_of(app)
             self.cache.reload(self.runner)
+            self.jobs.deploy(app.crons)
         self.schema_work.start()
         self.committed()
 

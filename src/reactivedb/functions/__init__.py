@@ -1,6 +1,7 @@
 """Queries, mutations and actions: how they are declared, found, run and scheduled."""
 
 from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
+from .crons import BoundCron, Cron, Crons
 from .deployment import Deployment
 from .environment import Environment, declared_environment, stored_value
 from .failure import CallError, describe
@@ -41,7 +42,10 @@ __all__ = [
     "UPDATE_VARIABLES",
     "ActionCtx",
     "ActionHost",
+    "BoundCron",
     "CallError",
+    "Cron",
+    "Crons",
     "Deployment",
     "Environment",
     "FunctionDefinition",

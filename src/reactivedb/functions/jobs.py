@@ -17,6 +17,8 @@ import anyio
 from ..engine import IndexScan, LogReader, StoredDocument, just_above
 from ..errors import FunctionNotFoundError, StorageError
 from ..values import Value
+from .cron_jobs import CronJobs
+from .crons import BoundCron
 from .identity import ANONYMOUS
 from .registration import Kind
 from .registry import FunctionDefinition
@@ -70,6 +72,7 @@ class Jobs:
         self._cancelled_count = 0
         self._wake = anyio.Event()
         self._running = 0
+        self._crons = CronJobs()
         self.enabled = True
 
     def recover(self) -> None:
@@ -82,6 +85,23 @@ class Jobs:
             self._log.pull()
             self.sweep()
 
+    def deploy(self, declared: dict[str, BoundCron]) -> None:
+        """Make these the cron jobs: at open after `recover`, and when the application is replaced.
+
+        Raises:
+            StorageError: nothing has changed.
+        """
+        error = self._transact_crons(lambda run: self._crons.deploy(run, declared))
+        if error is not None:
+            raise error
+
+    def _transact_crons(self, change: Callable[[Run], None]) -> BaseException | None:
+        def body(run: Run) -> tuple[Any, Any]:
+            change(run)
+            return None, None
+
+        return self._transact(body).error
+
     def notice(self) -> bool:
         """Take up the jobs of new commits; True if there were any, so that `wake` is called on the loop."""
         with self._engine.lock:
@@ -89,6 +109,7 @@ class Jobs:
                 return False
             if self._log.take_lost():
                 self._make_heap()
+                self._crons.is_stale = True
             found = False
             for record in self._log.pull():
                 for change in record.write_set.changes:
@@ -97,8 +118,12 @@ class Jobs:
                     if change.old is None:
                         self._push(change.new)
                         found = True
-                    elif state_kind(change.new.fields) == CANCELED:
+                        continue
+                    kind = state_kind(change.new.fields)
+                    if kind == CANCELED:
                         self._cancelled_count += 1
+                    if kind not in (PENDING, IN_PROGRESS) and self._crons.owns(change.new.id):
+                        self._crons.is_stale = found = True
             if self._cancelled_count > _CANCELLED_MAX + len(self._heap) // 2:
                 self._make_heap()
             return found
@@ -116,7 +141,9 @@ class Jobs:
     def is_idle(self) -> bool:
         """No job is due and none is running."""
         self.notice()
-        return not self._running and (not self.enabled or self._next_due_ns() > self._engine.clock.now_ns())
+        if self._running or not self.enabled:
+            return not self._running
+        return not self._crons.is_stale and self._next_due_ns() > self._engine.clock.now_ns()
 
     async def run(self) -> None:
         """Run jobs as they fall due, until cancelled."""
@@ -128,6 +155,11 @@ class Jobs:
                     await self._engine.clock.sleep_until_ns(now_ns + _STORAGE_RETRY_NS)
                 # Give the loop a turn, so that a burst of jobs cannot starve the sockets.
                 await anyio.lowlevel.checkpoint()
+            self.notice()
+            if self._crons.is_stale:
+                if self._transact_crons(self._crons.continue_) is not None:
+                    await self._engine.clock.sleep_until_ns(now_ns + _STORAGE_RETRY_NS)
+                continue
             # What was due has been dealt with, even if it committed nothing.
             self._host.committed()
             await self._wait()
@@ -145,7 +177,7 @@ class Jobs:
         self._wake = anyio.Event()
         self.notice()
         due_ns = self._next_due_ns()
-        if due_ns <= self._engine.clock.now_ns():
+        if due_ns <= self._engine.clock.now_ns() or self._crons.is_stale:
             return
         async with anyio.create_task_group() as waiting:
 

@@ -13,6 +13,7 @@ from ..schema import Index, TableDefinition, v
 
 JOBS: Final = "_scheduled_functions"
 FILES: Final = "_storage"
+CRON_JOBS: Final = "_cron_jobs"
 VARIABLES: Final = "_environment_variables"
 
 # The states of a job.
@@ -36,4 +37,5 @@ SYSTEM_TABLES: Final = (
     SystemTable(512, _table(JOBS, by_state=("state.kind", "scheduledTime"), by_completed=("completedTime",))),
     SystemTable(513, TableDefinition(FILES, validator=_FILE)),
     SystemTable(514, _table(VARIABLES, by_name=("name",))),
+    SystemTable(515, _table(CRON_JOBS, by_name=("name",))),
 )

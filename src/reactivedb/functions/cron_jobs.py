@@ -1,0 +1,115 @@
+"""When does each cron job run next, over restarts and new versions of the application?
+
+A row of `_cron_jobs` names the one job of `_scheduled_functions` that is its next or present run. When that
+job has ended, the next one is scheduled for the first tick to come: so runs never overlap, ticks that pass
+meanwhile are skipped, and what was due while the process was down runs once. Both rows are changed in one
+commit; what a crash leaves between a job's end and that commit is found at the next start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from ..engine import IndexScan, StoredDocument
+from ..values import Value
+from .crons import BoundCron
+from .system import CRON_JOBS, IN_PROGRESS, PENDING, SUCCESS
+
+if TYPE_CHECKING:
+    from .runner import Run
+
+
+class CronJobs:
+    """The cron jobs of one open database. Its methods run in a transaction that the caller commits."""
+
+    def __init__(self) -> None:
+        self._declared: dict[str, BoundCron] = {}
+        # The name of the cron job by the id of its scheduled job.
+        self._names: dict[str, str] = {}
+        # Set when jobs have ended whose successors are to be scheduled.
+        self.is_stale = False
+
+    def owns(self, id: str) -> bool:
+        """That job is the next or present run of a cron job."""
+        return id in self._names
+
+    def deploy(self, run: Run, declared: dict[str, BoundCron]) -> None:
+        """Make these the cron jobs: new ones begin, changed ones begin again, others vanish."""
+        self._declared = declared
+        rows = {str(row.fields["name"]): row for row in _rows(run)}
+        for name, row in rows.items():
+            if name not in declared:
+                _cancel(run, row)
+                run.transaction.delete(row)
+            elif row.fields["cronSpec"] != declared[name].spec:
+                # A run that is under way goes on, and its successor follows the new rule.
+                running = _state(run, row) == IN_PROGRESS
+                changes: dict[str, Value] = {"cronSpec": declared[name].spec}
+                if not running:
+                    _cancel(run, row)
+                    changes |= _begin(run, declared[name])
+                run.transaction.replace(row, _fields(row) | changes)
+        table = run.runner.engine.catalog.table(CRON_JOBS)
+        for name, cron in declared.items():
+            if name not in rows:
+                fields: dict[str, Value] = {"name": name, "cronSpec": cron.spec}
+                run.transaction.insert(table, fields | _begin(run, cron))
+        self.continue_(run)
+
+    def continue_(self, run: Run) -> None:
+        """Schedule the successors of jobs that have ended."""
+        names: dict[str, str] = {}
+        for row in _rows(run):
+            fields = _fields(row)
+            cron = self._declared[str(fields["name"])]
+            if _state(run, row) not in (PENDING, IN_PROGRESS):
+                fields |= _follow(run, cron, fields)
+                run.transaction.replace(row, fields)
+            names[str(fields["jobId"])] = cron.cron.name
+        self._names = names
+        self.is_stale = False
+
+
+def _begin(run: Run, cron: BoundCron) -> dict[str, Value]:
+    return _schedule(run, cron, cron.cron.schedule.first_ms(run.transaction.now_ms))
+
+
+def _follow(run: Run, cron: BoundCron, fields: dict[str, Value]) -> dict[str, Value]:
+    last_ms = cast("float", fields["nextRun"])
+    job = run.transaction.get(str(fields["jobId"]))
+    if job is not None and _kind(job) == SUCCESS:
+        # One row a second would be 600,000 in the week for which ended jobs are kept. Failed ones stay.
+        run.transaction.delete(job)
+    next_ms = cron.cron.schedule.next_ms(last_ms, run.transaction.now_ms)
+    return {"lastRun": last_ms} | _schedule(run, cron, next_ms)
+
+
+def _schedule(run: Run, cron: BoundCron, at_ms: float) -> dict[str, Value]:
+    id = run.scheduler.add_definition(at_ms, cron.definition, cron.values)
+    return {"nextRun": at_ms, "jobId": id}
+
+
+def _cancel(run: Run, row: StoredDocument) -> None:
+    """A run that has not begun never will; one that is under way is left to end."""
+    if _state(run, row) == PENDING:
+        run.scheduler.cancel(str(row.fields["jobId"]))
+
+
+def _state(run: Run, row: StoredDocument) -> str | None:
+    job = run.transaction.get(str(row.fields["jobId"]))
+    return None if job is None else _kind(job)
+
+
+def _kind(job: StoredDocument) -> str:
+    return str(cast("dict[str, Any]", job.fields["state"])["kind"])
+
+
+def _fields(row: StoredDocument) -> dict[str, Value]:
+    return {name: value for name, value in row.fields.items() if not name.startswith("_")}
+
+
+def _rows(run: Run) -> list[StoredDocument]:
+    table = run.runner.engine.catalog.table(CRON_JOBS)
+    index = table.indexes["by_name"]
+    scan = IndexScan(table, index, index.interval((), None, None), None)
+    return [row for row, _ in run.transaction.scan(scan)]
