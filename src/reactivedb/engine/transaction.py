@@ -238,11 +238,11 @@ class Transaction:
         """The state's keys. With `prefetch` their documents are brought into the cache, by ever more at once.
 
         One statement for 16 documents takes a third of the time of 16 statements. The first document comes
-        alone and then 2, 4, 8, so that no more than twice as many are read as the consumer takes.
+        alone and then 4 and 16, so that what is read for nothing stays small and is never decoded.
         """
         low, high = scan.interval
         limit = _CHUNK_FIRST
-        start, ahead = 1, 2
+        start, ahead = 1, 4
         while low < high:
             chunk = self._engine.scan_keys(scan, low, high, limit)
             for position, entry in enumerate(chunk):
@@ -250,7 +250,7 @@ class Transaction:
                 if prefetch and position - 1 == start:
                     self._engine.prefetch(scan.table, [id for _, id in chunk[start : start + ahead]])
                     start += ahead
-                    ahead = min(ahead * 2, _PREFETCH_MAX)
+                    ahead = min(ahead * 4, _PREFETCH_MAX)
                 yield entry
             start = 0
             if len(chunk) < limit:
