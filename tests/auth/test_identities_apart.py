@@ -122,12 +122,17 @@ def user_of(subject: str, issuer: str, claims: dict[str, Any]) -> Identity:
     return Identity(user=UserIdentity(subject, issuer, f"{issuer}|{subject}", claims))
 
 
-people = st.just(ANONYMOUS) | st.builds(
-    user_of,
-    st.sampled_from(["ada", "bob", "x", "ada|x"]),
-    st.sampled_from(["i", "i|ada"]),
-    st.sampled_from([{}, {"role": "admin"}, {"role": 1}, {"role": True}]),
-)
+# Some that are easily taken for one another.
+PEOPLE: list[tuple[str, str, dict[str, Any]]] = [
+    ("ada", "i", {}),
+    ("bob", "i", {}),
+    ("ada|x", "i", {}),
+    ("x", "i|ada", {}),
+    ("ada", "i", {"role": "admin"}),
+    ("ada", "i", {"role": 1}),
+    ("ada", "i", {"role": True}),
+]
+people = st.just(ANONYMOUS) | st.sampled_from(PEOPLE).map(lambda person: user_of(*person))
 
 
 class Client:
