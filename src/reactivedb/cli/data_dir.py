@@ -1,14 +1,15 @@
 """What lies in a deployment's data folder, beside the data?
 
-`data.db` is the database. Under `dev`, `admin_key` holds the admin key, readable by its owner alone, and
-`url` where the server last listened, so that `reactivedb run` finds both. `serve` keeps only the key's
-SHA-256, in `admin_key_sha256`.
+`data.db` is the database. Under `dev`, `admin_key` holds the admin key and `identity_key` the one that
+signs users' tokens, both readable by their owner alone, and `url` where the server last listened, so that
+`reactivedb run` finds it. `serve` keeps only the admin key's SHA-256, in `admin_key_sha256`.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,13 @@ class DataDir:
         if not file.exists():
             _write_private(file, f"reactivedb|{secrets.token_hex(32)}\n")
         return file.read_text().strip()
+
+    def identity_key(self, make: Callable[[], str]) -> str:
+        """The private key that users' tokens are signed with under `dev`; `make` is asked for the first."""
+        file = self.path / "identity_key"
+        if not file.exists():
+            _write_private(file, make())
+        return file.read_text()
 
     def production_key(self, given: str | None) -> AdminKey | None:
         """The key's digest: of the one given, which is remembered, or of an earlier one."""

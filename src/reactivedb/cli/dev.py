@@ -26,6 +26,7 @@ from ..server.serving import Listeners, run, serve_on
 from .data_dir import DataDir
 from .load import AppFolder
 from .report import Report, result
+from .users import development_provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +58,13 @@ def dev(settings: Settings, *, open_browser: bool) -> None:
     listeners = Listeners.bind(settings.host, settings.port, settings.site_port)
     live = ReactiveASGI(app, data.database, admin_key=AdminKey.of(key), production=False)
 
+    provider = development_provider(data)
+
     stopping = threading.Event()
 
     def on_ready(addresses: Addresses, tasks: TaskGroup) -> None:
         live.database.runtime.on_run = report.run
+        live.database.runtime.trust(provider)
         announce(addresses, data)
         tasks.start_soon(watch, folder, live, report, stopping)
         if open_browser and addresses.cloud_url is not None:

@@ -135,6 +135,23 @@ def run(
         raise typer.Exit(FAILED)
 
 
+@cli.command()
+def token(
+    subject: Annotated[str, typer.Argument(help="Who it is for: the `sub` of the token.")],
+    claims: Annotated[str, typer.Argument(help="What else it says, as one JSON object.")] = "{}",
+    *,
+    expires_in: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="How long it is good.")] = 86400,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder.")] = None,
+) -> None:
+    """Print a user's token that the development server of this data folder accepts."""
+    from .users import development_token
+
+    with Failures():
+        folder = DataDir.of(Path(), data)
+        folder.create()
+        result(development_token(folder, subject, parse_args(claims), expires_in_s=expires_in))
+
+
 def main() -> None:
     """The console script."""
     cli()
