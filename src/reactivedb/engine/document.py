@@ -117,7 +117,8 @@ class DocumentCache:
         return found
 
     def put(self, document: StoredDocument) -> None:
-        self.discard(document.id)
+        if document.id in self._documents:
+            self.discard(document.id)
         self._documents[document.id] = document
         self._size_bytes += document.weight_bytes
         while self._size_bytes > self._size_bytes_max and self._documents:

@@ -78,11 +78,13 @@ class OrderedQuery(Generic[T]):
                 f"`take` expects a number of documents from 0 on, got `{count!r}`", code="InvalidTake"
             )
         taken: list[T] = []
+        source = self._consume()
         if count == 0:
-            self._consume()
             return taken
-        for document in self:
-            taken.append(document)
+        for _, value in source.expecting(count).steps():
+            if value is SKIPPED:
+                continue
+            taken.append(value)
             if len(taken) == count:
                 break
         return taken

@@ -63,6 +63,10 @@ class Source(ABC):
             MisplacedBoundaryError: the window is not of this order.
         """
 
+    def expecting(self, count: int) -> Source:
+        """The same, told that its reader will stop after so many."""
+        return self
+
     @abstractmethod
     def before(self, step: Step) -> Boundary: ...
 
@@ -122,6 +126,8 @@ class Scan(Ordered):
     scan: IndexScan
     equal: tuple[Value | Unset, ...]
     predicates: tuple[Predicate, ...] = ()
+    # How many documents will be taken, if that is known.
+    expected_count: int | None = None
 
     @property
     def reverse(self) -> bool:
@@ -153,6 +159,10 @@ class Scan(Ordered):
         opposite = IndexScan(scan.table, scan.index, scan.interval, scan.prefix, not scan.reverse)
         return Scan(self.transaction, opposite, self.equal, self.predicates)
 
+    def expecting(self, count: int) -> Source:
+        # With a filter, nobody knows how many documents have to be looked at.
+        return self if self.predicates else replace(self, expected_count=count)
+
     def steps(self, window: Window = EVERYTHING) -> Iterator[Step]:
         return self.opened(self.part(window))[1]
 
@@ -174,7 +184,7 @@ class Scan(Ordered):
 
     def _steps(self, scan: IndexScan, read: RangeRead) -> Iterator[Step]:
         predicates = self.predicates
-        for key, document in self.transaction.documents(scan, read):
+        for key, document in self.transaction.documents(scan, read, expected=self.expected_count):
             value = document.object()
             if not predicates:
                 yield key, value
