@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-from inline_app import module_of
+from inline_app import FlakyStorage, module_of
 
 import reactivedb as rdb
 from reactivedb.app import Database
@@ -228,6 +228,17 @@ def test_who_cancels_a_run_skips_that_one() -> None:
         db.run_until_idle()
         advance(db, clock, 120)
         assert len(db.query(texts)) == 2
+
+
+def test_a_tick_whose_group_failed_runs_when_there_is_room_again() -> None:
+    clock, storage = FakeClock(), FlakyStorage()
+    with Database(app_with(every(minutes=1)).runtime(storage, clock=clock)) as db:
+        db.run_until_idle()
+        storage.failing_flush_count = 1
+        advance(db, clock, 60)
+        advance(db, clock, 5)
+        assert len(db.query(times)) == 2
+        assert [row["name"] for row in rows(db)] == ["job"]
 
 
 @pytest.mark.parametrize(

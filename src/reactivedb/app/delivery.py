@@ -8,6 +8,7 @@ published before that commit is durable.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -69,6 +70,7 @@ class Delivery:
         self._forgot_ns = engine.clock.now_ns()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
+        self._context = contextvars.Context()
         # Set whenever something ended that `wait_until` may have waited for.
         self._activity = asyncio.Event()
         self._awaited = 0
@@ -76,6 +78,8 @@ class Delivery:
     def begin(self) -> None:
         """Belong to the running loop."""
         self._loop = asyncio.get_running_loop()
+        # Ticks serve everybody: they must not run in the context of the function that was the occasion.
+        self._context = contextvars.copy_context()
         self._loop_thread = threading.get_ident()
 
     def follow(self, follower: Follower) -> None:
@@ -127,7 +131,7 @@ class Delivery:
         """A commit was appended, or somebody wants to know: a tick is due. Called on the loop."""
         if not self._tick_scheduled and self._loop is not None:
             self._tick_scheduled = True
-            self._loop.call_soon(self._tick)
+            self._loop.call_soon(self._tick, context=self._context)
 
     def committed_elsewhere(self) -> None:
         """Another thread has committed and made durable: the loop is woken if that concerns it."""

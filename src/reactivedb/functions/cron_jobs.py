@@ -29,6 +29,11 @@ class CronJobs:
         # Set when jobs have ended whose successors are to be scheduled.
         self.is_stale = False
 
+    @property
+    def are_declared(self) -> bool:
+        """There are any."""
+        return bool(self._declared)
+
     def owns(self, id: str) -> bool:
         """That job is the next or present run of a cron job."""
         return id in self._names

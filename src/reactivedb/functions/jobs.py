@@ -3,7 +3,8 @@
 `Jobs` follows the log for rows of `_scheduled_functions` and keeps the pending ones in a heap by time; it
 waits for the first of them or for a new one, and does no work in between. A mutation runs in the
 transaction that marks its row as done, so it happens exactly once. An action is marked as running, durably,
-before it starts and is never started again: found running at `open`, it failed with the process.
+before it starts and is never started again: found running at `open`, it failed with the process. It writes
+only while it holds its job's lease (`lease`); when its job is cancelled, it is cancelled too.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import anyio
 from ..engine import IndexScan, LogReader, StoredDocument, just_above
 from ..errors import FunctionNotFoundError, StorageError
 from ..values import Value
+from . import lease
 from .cron_jobs import CronJobs
 from .crons import BoundCron
 from .identity import ANONYMOUS
+from .lease import Lease
 from .registration import Kind
 from .registry import FunctionDefinition
 from .runner import Run, RunResult
@@ -71,7 +74,10 @@ class Jobs:
         self._heap: list[tuple[float, str]] = []
         self._cancelled_count = 0
         self._wake = anyio.Event()
-        self._running = 0
+        # The actions that run, by the id of their job.
+        self._running: dict[str, anyio.CancelScope] = {}
+        # Their jobs were cancelled; the loop, to which they belong, has yet to be told.
+        self._cancelled_running: list[str] = []
         self._crons = CronJobs()
         self.enabled = True
 
@@ -107,10 +113,11 @@ class Jobs:
         with self._engine.lock:
             if not self._log.waiting:
                 return False
+            found = False
             if self._log.take_lost():
                 self._make_heap()
-                self._crons.is_stale = True
-            found = False
+                # The successor of a job that has ended may be lost too.
+                self._crons.is_stale = found = self._crons.are_declared
             for record in self._log.pull():
                 for change in record.write_set.changes:
                     if change.table.name != JOBS or change.new is None:
@@ -122,6 +129,9 @@ class Jobs:
                     kind = state_kind(change.new.fields)
                     if kind == CANCELED:
                         self._cancelled_count += 1
+                        if change.new.id in self._running:
+                            self._cancelled_running.append(change.new.id)
+                            found = True
                     if kind not in (PENDING, IN_PROGRESS) and self._crons.owns(change.new.id):
                         self._crons.is_stale = found = True
             if self._cancelled_count > _CANCELLED_MAX + len(self._heap) // 2:
@@ -134,13 +144,22 @@ class Jobs:
         self._cancelled_count = 0
 
     def wake(self) -> None:
-        """Look at the heap again."""
+        """Look at the heap again, and cancel what was cancelled. Called on the loop."""
+        self._cancel_running()
         self._wake.set()
+
+    def _cancel_running(self) -> None:
+        with self._engine.lock:
+            ids, self._cancelled_running = self._cancelled_running, []
+        for id in ids:
+            if id in self._running:
+                self._running[id].cancel()
 
     @property
     def is_idle(self) -> bool:
-        """No job is due and none is running."""
-        self.notice()
+        """No job is due and none is running. Called on the loop."""
+        if self.notice():
+            self.wake()
         if self._running or not self.enabled:
             return not self._running
         return not self._crons.is_stale and self._next_due_ns() > self._engine.clock.now_ns()
@@ -177,6 +196,7 @@ class Jobs:
         self._wake = anyio.Event()
         self.notice()
         due_ns = self._next_due_ns()
+        self._cancel_running()
         if due_ns <= self._engine.clock.now_ns() or self._crons.is_stale:
             return
         async with anyio.create_task_group() as waiting:
@@ -204,7 +224,7 @@ class Jobs:
             marked = self._mark_running(id)
         if marked.error is not None:
             return marked.error
-        self._running += 1
+        self._running[id] = anyio.CancelScope()
         self._host.start(self._run_action, id, definition, named, marked.ts)
         return None
 
@@ -236,17 +256,30 @@ class Jobs:
         state: dict[str, Value] = {"kind": FAILED, "error": _LOST}
         try:
             await self._host.durable(marked_ts)
-            result = await self._host.run_action(definition, named)
-            if result.error is None:
-                state = {"kind": SUCCESS}
-            else:
-                state = {"kind": FAILED, "error": self._host.failed(result.error)}
+            state = await self._leased(Lease(id, marked_ts), definition, named)
         except StorageError as error:
             # The row says `inProgress` for as long as nothing can be written; the next `open` fails it.
             state = {"kind": FAILED, "error": self._host.failed(error)}
         finally:
-            self._running -= 1
+            del self._running[id]
             self._finish(id, state)
+
+    async def _leased(
+        self, held: Lease, definition: FunctionDefinition, named: dict[str, Any]
+    ) -> dict[str, Value]:
+        """Run an action until it ends or its job is cancelled; gives the end state."""
+        token = lease.enter(held)
+        try:
+            with self._running[held.job_id] as scope:
+                # Cancelled before it began: an action need not wait for anything, so it is not even started.
+                if not scope.cancel_called:
+                    result = await self._host.run_action(definition, named)
+                    if result.error is None:
+                        return {"kind": SUCCESS}
+                    return {"kind": FAILED, "error": self._host.failed(result.error)}
+        finally:
+            lease.leave(token)
+        return {"kind": CANCELED}
 
     def _finish(self, id: str, state: dict[str, Value]) -> BaseException | None:
         """Give a row its end state; a row that was cancelled while it ran stays so."""
@@ -269,7 +302,12 @@ class Jobs:
         return self._transact(body)
 
     def _transact(self, body: Callable[[Run], tuple[Any, Any]]) -> RunResult:
-        result = self._host.runner.transact(body, ANONYMOUS)
+        # An action's commit may be the occasion of this one.
+        token = lease.enter(None)
+        try:
+            result = self._host.runner.transact(body, ANONYMOUS)
+        finally:
+            lease.leave(token)
         self._host.committed()
         return result
 
@@ -321,7 +359,7 @@ class Jobs:
             return len(expired), None
 
         while True:
-            result = self._host.runner.transact(body, ANONYMOUS)
+            result = self._transact(body)
             if result.error is not None or result.value != _SWEEP_BATCH:
                 return
 

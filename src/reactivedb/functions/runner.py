@@ -20,7 +20,7 @@ from ..limits import activate, deactivate
 from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, Validator, with_code
 from ..storage import Outcome
 from ..values import Value, decode, encode, size_bytes
-from . import guard, log_lines, moment, watchdog
+from . import guard, lease, log_lines, moment, watchdog
 from .cascade import Continuation
 from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
@@ -310,6 +310,7 @@ class Runner:
         token = log_lines.current.set(lines)
         limits_token = activate(self.engine.limits)
         try:
+            lease.check(transaction)
             result.value, result.tree = body(run)
             run.finish()
             # Before the commit: a mutation whose answer cannot be given has not happened.

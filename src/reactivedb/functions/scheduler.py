@@ -60,6 +60,8 @@ class Scheduler:
     def cancel(self, id: str, /) -> None:
         """Make a pending job never run; a finished one stays as it is.
 
+        An action that runs is cancelled where it waits, and can write nothing more.
+
         Raises:
             ValidationError: `DocumentNotFound`, for what is no job.
         """
