@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 import reactivedb as rdb
+from reactivedb.auth import Verifier
 from reactivedb.testing import FakeClock, LocalIdentityProvider
 
 from .harness import House, module, open_house, values
@@ -239,3 +240,23 @@ async def test_a_reload_may_bring_other_providers(house: House) -> None:
     assert (await house.post("notes:whoami", f"Bearer {token}")).json()["code"] == "NoAuthProvider"
     house.runtime.trust(house.provider.oidc())
     assert await house.ask("notes:whoami", token) is not None
+
+
+async def test_an_accident_while_a_token_is_verified_costs_one_connection(house: House) -> None:
+    async def broken(host: str, port: int) -> list[str]:
+        raise KeyError(host)
+
+    house.runtime.auth = Verifier(
+        [house.provider.oidc()],
+        clock=house.clock,
+        limits=house.runtime.limits,
+        allow_private=lambda: True,
+        resolve=broken,
+    )
+    other, unlucky = house.connect(), house.connect()
+    unlucky.authenticate(house.provider.token("ada"))
+    unlucky.mutate(0, "notes:sign")
+    assert (await unlucky.closed())[0] == 1013
+    other.mutate(0, "notes:sign")
+    assert (await other.next("MutationResponse"))["result"] == "nobody"
+    assert await house.ask("notes:signatures", None) == ["nobody"]

@@ -75,6 +75,7 @@ class Credentials:
         for scope in (self._verification, self._end_watch):
             if scope is not None:
                 scope.cancel()
+        self._verification = self._end_watch = None
 
     def expire(self) -> None:
         """Say that the time of the user's token is over."""
@@ -103,18 +104,25 @@ class Credentials:
 
     async def _verify(self, text: str, scope: anyio.CancelScope) -> None:
         with scope:
+            outcome: Verified | AuthenticationError
             try:
-                verified = await self._runtime.auth.verify(text)
+                outcome = await self._runtime.auth.verify(text)
             except AuthenticationError as error:
-                self._verification = None
-                self._refuse(error)
+                outcome = error
             except Exception:  # our own mistake, which is to cost this connection and not the database
                 _logger.exception("a token could not be verified")
-                self._verification = None
-                self._refuse(AuthProviderError("the server failed; its log says more"))
-            else:
-                self._verification = None
-                self._accept_user(verified)
+                outcome = AuthProviderError("the server failed; its log says more")
+            # What waited is read in a callback, as what comes by itself is, and not in the database's task.
+            self._runtime.loop.call_soon(self._judge, scope, outcome)
+
+    def _judge(self, scope: anyio.CancelScope, outcome: Verified | AuthenticationError) -> None:
+        if self._verification is not scope:
+            return  # the connection has ended
+        self._verification = None
+        if isinstance(outcome, Verified):
+            self._accept_user(outcome)
+        else:
+            self._refuse(outcome)
 
     def _refuse(self, error: AuthenticationError) -> None:
         if isinstance(error, AuthProviderError):

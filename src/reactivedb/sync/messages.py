@@ -261,7 +261,12 @@ def chunks(message: bytes, size: int, transition_id: str) -> list[bytes]:
 
 def auth_error(message: str, *, base_version: int, attempted: bool) -> bytes:
     return dumps(
-        {"type": "AuthError", "error": message, "baseVersion": base_version, "authUpdateAttempted": attempted}
+        {
+            "type": "AuthError",
+            "error": without_surrogates(message),
+            "baseVersion": base_version,
+            "authUpdateAttempted": attempted,
+        }
     )
 
 
