@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .functions import (
         ActionCtx,
         Crons,
+        HttpRouter,
         MutationCtx,
         OrderedQuery,
         PaginationOptions,
@@ -90,6 +91,7 @@ __all__ = [
     "Database",
     "Document",
     "FunctionNotFoundError",
+    "HttpRouter",
     "Id",
     "Index",
     "Int64",
@@ -183,6 +185,7 @@ _HOMES = {
     "functions": (
         "ActionCtx",
         "Crons",
+        "HttpRouter",
         "MutationCtx",
         "OrderedQuery",
         "PaginationOptions",

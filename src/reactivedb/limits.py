@@ -87,6 +87,8 @@ class Limits:
     queries_per_client_max: int = 4_096
     # 16 MiB of arguments plus the envelope around them.
     message_size_bytes_max: int = 17 * MIB
+    # An HTTP action's request, as Convex has it.
+    http_body_size_bytes_max: int = 20 * MIB
     # Larger transitions are split: as TransitionChunk for npm, in continuation frames for the others.
     chunk_size_bytes: int = 5_000_000
     frame_size_bytes_max: int = 15 * MIB

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..auth import CustomJwtProvider, OidcProvider, Provider
 from ..clock import Clock, SystemClock
 from ..errors import SchemaError
-from ..functions import Crons, Registry, declared_environment
+from ..functions import Crons, HttpRouter, Registry, declared_environment
 from ..limits import DEFAULT_LIMITS, Limits
 from ..schema import Schema
 from ..storage import MemoryStorage, Storage, open_sqlite
@@ -36,6 +36,7 @@ class App:
     so `App(messages)` in `chat/app.py` answers to `messages:listRecent`. `auth` lists the providers whose
     tokens are accepted, of which the first that fits counts. `static` is a folder beside that module, served
     at `/`. `env` declares environment variables and what they may be, as `{"MODE": Literal["on", "off"]}`.
+    `http` has the HTTP actions.
     `crons` says what runs by the clock.
 
     Raises:
@@ -49,6 +50,7 @@ class App:
         auth: Sequence[Provider] = (),
         static: str | None = None,
         env: Mapping[str, Any] | None = None,
+        http: HttpRouter | None = None,
         crons: Crons | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
@@ -66,7 +68,8 @@ class App:
                 )
         self.modules = modules
         self.schema = Schema.from_modules(modules)
-        self.registry = Registry(modules, root=self.root)
+        self.http = _checked_router(http)
+        self.registry = Registry(modules, root=self.root, http=http)
         self.crons = {} if crons is None else crons.bind(self.registry)
         check_declared(self.schema, self.registry, limits)
 
@@ -149,6 +152,13 @@ def _checked_providers(auth: Sequence[Provider]) -> tuple[Provider, ...]:
                 code="InvalidAuthProvider",
             )
     return tuple(auth)
+
+
+def _checked_router(http: HttpRouter | None) -> HttpRouter | None:
+    """Raises: SchemaError, if it is something else."""
+    if http is not None and not isinstance(http, HttpRouter):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SchemaError(f"`http` is an `HttpRouter`, got `{http!r}`", code="NotARouter")
+    return http
 
 
 def _static_dir(static: str | None, app_file: object) -> Path | None:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ from ..functions import (
     guard,
     log_lines,
     request_id_of,
+    run_outside,
     stored_value,
 )
 from ..storage import Storage
@@ -306,6 +307,34 @@ class Runtime:
         if self.on_run is not None:
             self._log(definition, time.perf_counter() - began, result, request_id)
         return result
+
+    async def run_http_action(
+        self, name: str, respond: Callable[[ActionCtx], Awaitable[None]], *, identity: Identity
+    ) -> tuple[BaseException | None, CallError]:
+        """Answer an HTTP request with an action's context.
+
+        Gives what it raised and what its caller may know of that; cancellation passes through.
+        """
+        began = time.perf_counter()
+        request_id = request_id_of(name, time.time_ns())
+
+        async def body() -> tuple[Any, Any]:
+            return await respond(ActionCtx(self, identity)), None
+
+        self._actions_running += 1
+        try:
+            result = await run_outside(body, self.limits)
+        finally:
+            self._actions_running -= 1
+            self.delivery.noticed()
+        told = CallError("")
+        if result.error is not None:
+            told = describe(result.error, request_id=request_id, production=self.production)
+        if self.on_run is not None:
+            duration_s = time.perf_counter() - began
+            error = None if result.error is None else told
+            self._tell(RunLog(Kind.ACTION, name, duration_s, error, result.log_lines))
+        return result.error, told
 
     async def run_in_tasks(
         self, definition: FunctionDefinition, named: dict[str, Any], identity: Identity = ANONYMOUS

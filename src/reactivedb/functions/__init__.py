@@ -5,6 +5,7 @@ from .crons import BoundCron, Cron, Crons
 from .deployment import Deployment
 from .environment import Environment, declared_environment, stored_value
 from .failure import CallError, describe
+from .http_router import HttpRoute, HttpRouter
 from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
 from .log_lines import without_surrogates
@@ -26,7 +27,16 @@ from .registration import (
     query,
 )
 from .registry import FunctionDefinition, Registry
-from .runner import RequestKey, Run, Runner, RunResult, call_action, encoded_result, request_id_of
+from .runner import (
+    RequestKey,
+    Run,
+    Runner,
+    RunResult,
+    call_action,
+    encoded_result,
+    request_id_of,
+    run_outside,
+)
 from .scheduler import Scheduler
 from .system import JOBS, SYSTEM_TABLES
 from .system_environment import LIST_VARIABLES, UPDATE_VARIABLES
@@ -49,6 +59,8 @@ __all__ = [
     "Deployment",
     "Environment",
     "FunctionDefinition",
+    "HttpRoute",
+    "HttpRouter",
     "Identity",
     "JobHost",
     "Jobs",
@@ -85,6 +97,7 @@ __all__ = [
     "query",
     "random",
     "request_id_of",
+    "run_outside",
     "stored_value",
     "without_surrogates",
 ]

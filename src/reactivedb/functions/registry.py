@@ -14,6 +14,7 @@ from typing import Any, cast
 from ..errors import FunctionNotFoundError, RequestError, SchemaError, ValidationError
 from ..protocol import canonical_path, normalize_path
 from ..schema import ArgsValidator, Validator, returns_validator
+from .http_router import HttpRouter
 from .registration import Kind, RegisteredFunction
 from .system_functions import SYSTEM_FUNCTIONS
 
@@ -33,7 +34,8 @@ class FunctionDefinition:
 class Registry:
     """All functions of one application."""
 
-    def __init__(self, modules: Iterable[ModuleType], *, root: str) -> None:
+    def __init__(self, modules: Iterable[ModuleType], *, root: str, http: HttpRouter | None = None) -> None:
+        self.http = http
         self._by_path: dict[str, FunctionDefinition] = {}
         self._by_reference: dict[int, FunctionDefinition] = {}
         self._spellings: dict[str, FunctionDefinition] = {}

@@ -104,8 +104,9 @@ def get_schemas(ctx: QueryCtx, component_id: str | None = None) -> dict[str, str
 
 @internal_query
 def api_spec(ctx: QueryCtx, component_id: str | None = None) -> list[Any]:
-    """Every function of the application with its validators."""
-    return function_spec(_run_of(ctx).runner.registry)
+    """Every function of the application with its validators, and every HTTP action."""
+    registry = _run_of(ctx).runner.registry
+    return function_spec(registry, registry.http or ())
 
 
 # Writing

@@ -14,6 +14,7 @@ from ..schema import IndexDefinition, TableDefinition
 from ..values import Value, from_jsonable
 
 if TYPE_CHECKING:
+    from .http_router import HttpRoute
     from .registry import FunctionDefinition
 
 _IMPLICIT = ("by_creation_time", "by_id")
@@ -27,10 +28,11 @@ def schema_spec(tables: Iterable[TableDefinition]) -> dict[str, Any]:
     }
 
 
-def function_spec(functions: Iterable[FunctionDefinition]) -> list[Value]:
-    """Every function under its identifier, in their order; validators are values in it, not text."""
+def function_spec(functions: Iterable[FunctionDefinition], routes: Iterable[HttpRoute]) -> list[Value]:
+    """Functions under their identifiers, then HTTP actions; validators are values in it, not text."""
     found = sorted(functions, key=lambda known: known.path)
-    return cast("list[Value]", from_jsonable([_function(definition) for definition in found]))
+    spec = [_function(definition) for definition in found] + [_http_action(route) for route in routes]
+    return cast("list[Value]", from_jsonable(spec))
 
 
 def _table(definition: TableDefinition) -> dict[str, Any]:
@@ -49,6 +51,10 @@ def _table(definition: TableDefinition) -> dict[str, Any]:
 
 def _index(index: IndexDefinition) -> dict[str, Any]:
     return {"indexDescriptor": index.name, "fields": [*index.fields, "_creationTime"]}
+
+
+def _http_action(route: HttpRoute) -> dict[str, Any]:
+    return {"functionType": "HttpAction", "method": route.method, "path": route.pattern}
 
 
 def _function(definition: FunctionDefinition) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from starlette.websockets import WebSocketClose
 from ..app import App, AsyncDatabase
 from ..errors import SchemaError
 from .admin import Addresses, AdminKey, is_admin_key
+from .http_actions import HttpActions
 from .replies import error_response
 from .routes import main_application
 
@@ -66,6 +67,7 @@ class ReactiveASGI:
         self.addresses = Addresses()
         self._admin_key = admin_key
         self._application: ASGIApp | None = None
+        self._site: ASGIApp | None = None
         self._database: AsyncDatabase | None = None
         self._open: Callable[[], AbstractAsyncContextManager[AsyncDatabase]] | None = None
         if isinstance(source, AsyncDatabase):
@@ -105,13 +107,21 @@ class ReactiveASGI:
             try:
                 yield
             finally:
-                self._application = self._database = None
+                self._application = self._site = self._database = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
-        elif self._application is not None:
-            await self._application(scope, receive, send)
+        else:
+            await self._serve(self._application, scope, receive, send)
+
+    async def site(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application of the site port: the HTTP actions at its root."""
+        await self._serve(self._site, scope, receive, send)
+
+    async def _serve(self, application: ASGIApp | None, scope: Scope, receive: Receive, send: Send) -> None:
+        if application is not None:
+            await application(scope, receive, send)
         elif scope["type"] == "websocket":
             await WebSocketClose(code=1013, reason="LifespanNotRunning")(scope, receive, send)
         else:
@@ -121,7 +131,8 @@ class ReactiveASGI:
         runtime = database.runtime
         runtime.is_admin_key = lambda text: is_admin_key(text, self._admin_key)
         runtime.deployment.listens_at(self.addresses.cloud_url, self.addresses.site_url)
-        self._application = main_application(runtime, self._admin_key, self.addresses)
+        self._site = HttpActions(runtime, self._admin_key)
+        self._application = main_application(runtime, self._admin_key, self.addresses, actions=self._site)
         self._database = database
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:

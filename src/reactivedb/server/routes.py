@@ -11,7 +11,6 @@ from http import HTTPStatus
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
@@ -21,6 +20,7 @@ from ..errors import ReactiveDBError
 from .admin import Addresses, AdminKey
 from .edge import Edge, is_api, route_path
 from .environment_api import EnvironmentApi
+from .http_actions import BelowPrefix
 from .http_api import HttpApi
 from .meta_api import MetaApi
 from .pages import Pages
@@ -28,8 +28,10 @@ from .replies import Refusal, on_bug, on_http_exception, on_library_error, on_re
 from .sockets import SyncEndpoint
 
 
-def main_application(runtime: Runtime, admin_key: AdminKey | None, addresses: Addresses) -> ASGIApp:
-    """Everything on the main port of one running database."""
+def main_application(
+    runtime: Runtime, admin_key: AdminKey | None, addresses: Addresses, *, actions: ASGIApp
+) -> ASGIApp:
+    """Everything on the main port of one running database; `actions` are its HTTP actions."""
     sync = SyncEndpoint(runtime)
     routes: list[BaseRoute] = [
         *(WebSocketRoute(path, sync) for path in ("/api/sync", "/api/{version}/sync", "/sync")),
@@ -49,7 +51,7 @@ def main_application(runtime: Runtime, admin_key: AdminKey | None, addresses: Ad
     application.router.redirect_slashes = False
     pages = Router(Pages(lambda: runtime.app.static_dir).routes(), redirect_slashes=False)
     application.router.default = _Unclaimed(pages)
-    return Edge(application)
+    return Edge(BelowPrefix(application, actions))
 
 
 class _Unclaimed:
@@ -67,12 +69,3 @@ class _Unclaimed:
             raise HTTPException(HTTPStatus.BAD_REQUEST if by_cli else HTTPStatus.NOT_FOUND, "no such route")
         else:
             await self._pages(scope, receive, send)
-
-
-async def site_application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Everything on the site port: HTTP actions, of which an application has none yet."""
-    if scope["type"] == "websocket":
-        await WebSocketClose()(scope, receive, send)
-    else:
-        text = "This deployment has no HTTP actions.\n"
-        await PlainTextResponse(text, status_code=404)(scope, receive, send)

@@ -28,7 +28,6 @@ from ..errors import ReactiveDBError
 from ..limits import Limits
 from .admin import Addresses, AdminKey
 from .asgi import ReactiveASGI
-from .routes import site_application
 from .websocket import ReactiveWebSocketProtocol
 
 DEFAULT_PORT = 3210
@@ -133,13 +132,13 @@ async def serve_on(
 class _ByPort:
     """One server listens on both ports; the port a request came in by says which application is meant."""
 
-    def __init__(self, main: ASGIApp, listeners: Listeners) -> None:
-        self._main = main
+    def __init__(self, live: ReactiveASGI, listeners: Listeners) -> None:
+        self._live = live
         self._site_port = listeners.site.getsockname()[1]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         by_site_port = scope["server"][1] == self._site_port
-        await (site_application if by_site_port else self._main)(scope, receive, send)
+        await (self._live.site if by_site_port else self._live)(scope, receive, send)
 
 
 class _Server(uvicorn.Server):
