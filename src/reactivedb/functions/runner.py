@@ -8,7 +8,7 @@ interleaves with another. Errors keep their kind: whoever shows one outside turn
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -338,13 +338,22 @@ async def call_action(
     definition: FunctionDefinition, ctx: ActionCtx, named: dict[str, Any], limits: Limits
 ) -> RunResult:
     """Run an action to its end. Never raises for what it does; cancellation passes through."""
+
+    async def body() -> tuple[Any, Any]:
+        value = await definition.reference.handler(ctx, **named)
+        return value, checked_return(definition, value)
+
+    return await run_outside(body, limits)
+
+
+async def run_outside(body: Callable[[], Awaitable[tuple[Any, Any]]], limits: Limits) -> RunResult:
+    """Run what is in no transaction, with its log lines. Never raises; cancellation passes through."""
     lines = log_lines.LogLines(limits)
     result = RunResult(0, log_lines=lines.lines)
     token = log_lines.current.set(lines)
     limits_token = activate(limits)
     try:
-        result.value = await definition.reference.handler(ctx, **named)
-        result.tree = checked_return(definition, result.value)
+        result.value, result.tree = await body()
     except pydantic.ValidationError as error:
         result.error = from_pydantic(error)
     except Exception as error:
