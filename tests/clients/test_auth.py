@@ -220,3 +220,17 @@ def test_h62_a_user_is_told_of_an_internal_function_what_is_told_of_a_missing_on
 
     assert told("who:hidden", "hidden") == told("who:absent", "absent")
     assert told("who.js:hidden", "hidden") == told("who.js:absent", "absent")
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_restart_of_the_server_signs_nobody_out(
+    node: StartsScript, server: DevServer, provider: LocalIdentityProvider, end: str
+) -> None:
+    token = provider.token("ada")
+    script = node("auth", "acrossRestart", server.url, tokens=[token], issuer=provider.issuer)
+    script.hear("watching")
+    getattr(server, end)()
+    server.start()
+    # The server knows no keys yet, so what follows the token waits for them.
+    script.tell("restarted")
+    script.finish()

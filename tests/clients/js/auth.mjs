@@ -175,3 +175,18 @@ export async function actingAs(stage) {
   await stage.watch(client, profile).value(expected);
   assert.equal(await client.mutation(write, { text: "hi" }), "bob");
 }
+
+export async function acrossRestart(stage) {
+  const states = new States();
+  const client = stage.client();
+  client.setAuth(tokensOf(stage.params.tokens), states.onChange);
+  const me = stage.watch(client, amI);
+  await me.value(`${stage.params.issuer}|ada`);
+  stage.say("watching");
+  await stage.hear("restarted");
+  assert.equal(await client.mutation(write, { text: "after" }), "ada");
+  assert(client.connectionState().connectionCount > 1);
+  // Told again on the new connection, and at no moment for nobody.
+  assert(me.values.every((value) => value === `${stage.params.issuer}|ada`), me.values);
+  assert(states.seen.every(Boolean), states.seen);
+}
