@@ -37,6 +37,7 @@ from .runner import (
     request_id_of,
     run_outside,
 )
+from .retry import Retry
 from .scheduler import Scheduler
 from .system import JOBS, SYSTEM_TABLES
 from .system_environment import LIST_VARIABLES, UPDATE_VARIABLES
@@ -77,6 +78,7 @@ __all__ = [
     "RegisteredQuery",
     "Registry",
     "RequestKey",
+    "Retry",
     "Run",
     "RunResult",
     "Runner",

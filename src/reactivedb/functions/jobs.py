@@ -3,8 +3,9 @@
 `Jobs` follows the log for rows of `_scheduled_functions` and keeps the pending ones in a heap by time; it
 waits for the first of them or for a new one, and does no work in between. A mutation runs in the
 transaction that marks its row as done, so it happens exactly once. An action is marked as running, durably,
-before it starts and is never started again: found running at `open`, it failed with the process. It writes
-only while it holds its job's lease (`lease`); when its job is cancelled, it is cancelled too.
+before it starts and is not started again unless it is declared with a `Retry`: found running at `open`, it
+failed with the process. It writes only while it holds its job's lease (`lease`); when its job is cancelled,
+it is cancelled too.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import anyio
 
 from ..engine import IndexScan, LogReader, StoredDocument, just_above
-from ..errors import FunctionNotFoundError, StorageError
+from ..errors import FunctionNotFoundError, RequestError, StorageError
 from ..values import Value
 from . import lease
 from .cron_jobs import CronJobs
 from .crons import BoundCron
 from .identity import ANONYMOUS
 from .lease import Lease
-from .registration import Kind
+from .registration import Kind, RegisteredAction
 from .registry import FunctionDefinition
+from .retry import Retry
 from .runner import Run, RunResult
 from .scheduler import finished, state_kind
 from .system import CANCELED, FAILED, IN_PROGRESS, JOBS, PENDING, SUCCESS
@@ -85,7 +87,7 @@ class Jobs:
         """At open: fail what was running when the process ended, and take up what is pending."""
         with self._engine.lock:
             for row in self._rows(IN_PROGRESS):
-                self._finish(row.id, {"kind": FAILED, "error": _LOST})
+                self._finish(row.id, {"kind": FAILED, "error": _LOST}, self._retry_of(row))
             for row in self._rows(PENDING):
                 self._push(row)
             self._log.pull()
@@ -127,6 +129,9 @@ class Jobs:
                         found = True
                         continue
                     kind = state_kind(change.new.fields)
+                    if kind == PENDING:  # it failed and is tried again
+                        self._push(change.new)
+                        found = True
                     if kind == CANCELED:
                         self._cancelled_count += 1
                         if change.new.id in self._running:
@@ -215,6 +220,8 @@ class Jobs:
             row = self._row(id)
             if row is None or state_kind(row.fields) != PENDING:
                 return None
+            if int(cast("float", row.fields["scheduledTime"]) * 1e6) > self._engine.clock.now_ns():
+                return None  # it is tried again later, for which the heap has another entry
             try:
                 definition, named = self._call_of(row)
             except Exception as error:  # the function is gone or its arguments changed: the row says so
@@ -262,7 +269,7 @@ class Jobs:
             state = {"kind": FAILED, "error": self._host.failed(error)}
         finally:
             del self._running[id]
-            self._finish(id, state)
+            self._finish(id, state, _retry_of(definition))
 
     async def _leased(
         self, held: Lease, definition: FunctionDefinition, named: dict[str, Any]
@@ -281,16 +288,31 @@ class Jobs:
             lease.leave(token)
         return {"kind": CANCELED}
 
-    def _finish(self, id: str, state: dict[str, Value]) -> BaseException | None:
-        """Give a row its end state; a row that was cancelled while it ran stays so."""
+    def _finish(self, id: str, state: dict[str, Value], retry: Retry | None = None) -> BaseException | None:
+        """Give a row its end state, or have it tried again; one that was cancelled while it ran stays so."""
 
         def body(run: Run) -> tuple[Any, Any]:
             job = run.transaction.get(id)
-            if job is not None and state_kind(job.fields) != CANCELED:
+            if job is None or state_kind(job.fields) == CANCELED:
+                return None, None
+            attempt = int(cast("float", job.fields.get("attempt", 1.0)))
+            if retry is not None and state["kind"] == FAILED and attempt < retry.max_attempts:
+                kept = {name: value for name, value in job.fields.items() if not name.startswith("_")}
+                kept["state"] = {"kind": PENDING}
+                kept["attempt"] = attempt + 1.0
+                kept["scheduledTime"] = self._now_ms() + retry.delay_s_after(attempt) * 1000
+                run.transaction.replace(job, kept)
+            else:
                 run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
             return None, None
 
         return self._transact(body).error
+
+    def _retry_of(self, row: StoredDocument) -> Retry | None:
+        try:
+            return _retry_of(self._call_of(row)[0])
+        except RequestError:  # the function is gone or its arguments changed: there is nothing to try
+            return None
 
     def _mark_running(self, id: str) -> RunResult:
         def body(run: Run) -> tuple[Any, Any]:
@@ -365,3 +387,8 @@ class Jobs:
 
     def _now_ms(self) -> float:
         return self._engine.clock.now_ns() / 1e6
+
+
+def _retry_of(definition: FunctionDefinition) -> Retry | None:
+    reference = definition.reference
+    return cast("RegisteredAction[..., Any]", reference).retry if definition.kind is Kind.ACTION else None

@@ -11,12 +11,13 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from ..errors import ReactiveDBError, SchemaError
 
 if TYPE_CHECKING:
     from .context import ActionCtx, MutationCtx, QueryCtx
+    from .retry import Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,6 +75,8 @@ class RegisteredAction(RegisteredFunction[P, R_co]):
     """May wait for the outside world; touches data through queries and mutations."""
 
     kind = Kind.ACTION
+    # How a job of it is tried again; None: it runs at most once.
+    retry: Retry | None = None
 
 
 def _check_handler(handler: Callable[..., Any], kind: Kind) -> None:
@@ -126,6 +129,20 @@ def internal_mutation(handler: Callable[Concatenate[MutationCtx, P], R], /) -> R
     return RegisteredMutation(handler, internal=True)
 
 
-def internal_action(handler: Callable[Concatenate[ActionCtx, P], Awaitable[R]], /) -> RegisteredAction[P, R]:
-    """Like `action`, for other functions and administrators only."""
-    return RegisteredAction(handler, internal=True)
+@overload
+def internal_action(
+    handler: Callable[Concatenate[ActionCtx, P], Awaitable[R]], /
+) -> RegisteredAction[P, R]: ...
+@overload
+def internal_action(
+    *, retry: Retry
+) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], RegisteredAction[P, R]]: ...
+def internal_action(handler: Any = None, /, *, retry: Retry | None = None) -> Any:
+    """Like `action`, for other functions and administrators only. With `retry`, its jobs are tried again."""
+
+    def register(handler: Any) -> RegisteredAction[..., Any]:
+        registered: RegisteredAction[..., Any] = RegisteredAction(handler, internal=True)
+        registered.retry = retry
+        return registered
+
+    return register if handler is None else register(handler)
