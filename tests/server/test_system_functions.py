@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import types
 from collections.abc import Iterator
@@ -201,6 +202,26 @@ def test_waiting_jobs_are_listed_by_their_time_and_cancelled(client: TestClient)
         client, "_system/cli/tableData", table="_scheduled_functions", order="asc", paginationOpts=PAGE
     )
     assert [row["state"]["kind"] for row in rows["page"]] == ["canceled", "canceled"]
+
+
+def test_cron_jobs_are_listed_with_what_they_run_and_when() -> None:
+    crons = rdb.Crons()
+    crons.interval("grow", add_team, hours=2, args={"team_name": "more"})
+    crons.cron("monthly", add_team, "0 13 11 * *", args={"team_name": "month"})
+    live = rdb.asgi(rdb.App(module, root="crew", crons=crons), ":memory:", admin_key=KEY)
+    with TestClient(live) as client:
+        grow, monthly = call(client, "_system/frontend/listCronJobs", componentId=None)
+        assert set(grow) == {"_id", "_creationTime", "name", "cronSpec", "lastRun", "nextRun"}
+        assert (grow["name"], grow["cronSpec"]["udfPath"]) == ("grow", "people.js:addTeam")
+        assert grow["cronSpec"]["cronSchedule"] == {
+            "type": "interval",
+            "seconds": {"$integer": "IBwAAAAAAAA="},
+        }
+        encoded = base64.b64decode(grow["cronSpec"]["udfArgs"]["$bytes"])
+        assert json.loads(encoded) == [{"teamName": "more"}]
+        assert monthly["cronSpec"]["cronSchedule"] == {"type": "cron", "cronExpr": "0 13 11 * *"}
+        assert monthly["lastRun"] is None
+        assert monthly["nextRun"] > monthly["_creationTime"]
 
 
 def test_a_table_scan_over_the_socket_follows_every_write(client: TestClient) -> None:

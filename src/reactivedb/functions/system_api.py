@@ -19,7 +19,7 @@ from .pagination import PaginationOptions, PaginationResult
 from .query import Query, range_of
 from .registration import RegisteredFunction, internal_mutation, internal_query
 from .sources import Merge
-from .system import IN_PROGRESS, JOBS, PENDING
+from .system import CRON_JOBS, IN_PROGRESS, JOBS, PENDING
 from .system_spec import function_spec, schema_spec
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _SYSTEM_FIELDS: Final = ("_id", "_creationTime")
 _CLEARED_ROWS_MAX: Final = 4_000
 _CLEARED_SIZE_BYTES_MAX: Final = 3 * MIB
 _CANCELED_MAX: Final = 1_000
+_CRON_FIELDS: Final = (*_SYSTEM_FIELDS, "name", "cronSpec", "lastRun", "nextRun")
 
 
 class Success(TypedDict):
@@ -215,6 +216,15 @@ def cancel_all_jobs(
     return {"canceled": min(len(found), _CANCELED_MAX), "hasMore": len(found) > _CANCELED_MAX}
 
 
+@internal_query
+def list_cron_jobs(ctx: QueryCtx, component_id: str | None = None) -> list[Any]:
+    """The cron jobs by name; `lastRun` and `nextRun` are in ms since the epoch, `lastRun` null before any."""
+    run = _run_of(ctx)
+    table = run.runner.engine.catalog.table(CRON_JOBS)
+    rows: Query[Any] = Query(range_of(run.transaction, table, table.indexes["by_name"]), run.journal)
+    return [{name: row.get(name) for name in _CRON_FIELDS} for row in rows]
+
+
 # Addresses
 
 
@@ -292,6 +302,7 @@ API_FUNCTIONS: Final[dict[str, RegisteredFunction[..., Any]]] = {
     "_system/frontend/deleteDocuments:default": delete_documents,
     "_system/frontend/clearTablePage:default": clear_table_page,
     "_system/frontend/paginatedScheduledJobs:default": paginated_scheduled_jobs,
+    "_system/frontend/listCronJobs:default": list_cron_jobs,
     "_system/frontend/cancelJob:default": cancel_job,
     "_system/frontend/cancelAllJobs:default": cancel_all_jobs,
 }
