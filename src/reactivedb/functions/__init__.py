@@ -27,6 +27,7 @@ from .registration import (
     query,
 )
 from .registry import FunctionDefinition, Registry
+from .retry import Retry
 from .runner import (
     RequestKey,
     Run,
@@ -37,7 +38,6 @@ from .runner import (
     request_id_of,
     run_outside,
 )
-from .retry import Retry
 from .scheduler import Scheduler
 from .system import JOBS, SYSTEM_TABLES
 from .system_environment import LIST_VARIABLES, UPDATE_VARIABLES
