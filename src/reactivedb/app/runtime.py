@@ -8,7 +8,6 @@ that of the daemon thread of a synchronous database. How commits reach the disk 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -45,9 +44,10 @@ from ..functions import (
     stored_value,
 )
 from ..storage import Storage
-from ..subscriptions import LiveQuery, QueryCache, QuerySet
+from ..subscriptions import QueryCache, QuerySet
 from .calls import CallResult, RunLog, args_of
 from .delivery import Delivery
+from .run_report import RunReport
 from .schema_work import SchemaWork, declare
 from .tasks import Tasks
 
@@ -55,8 +55,6 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from .declaration import App
 
-
-_logger = logging.getLogger("reactivedb")
 
 # The request id of what no client asked for.
 _NO_REQUEST = "0" * 16
@@ -80,8 +78,9 @@ class Runtime:
         self.engine.retention.catch_up(budget_s=_FORGETTING_BUDGET_S)
         self.deployment = Deployment(process=dict(os.environ))
         self.runner = self._runner_of(app)
+        self.report = RunReport(lambda: self.production)
         self.cache = QueryCache(
-            self.engine, self.runner, describe=self._describe_query_error, on_run=self._log_live_run
+            self.engine, self.runner, describe=self.report.describe_query_error, on_run=self.report.live_run
         )
         self.tasks = Tasks()
         self.jobs = Jobs(self.engine, self)
@@ -90,8 +89,6 @@ class Runtime:
         # Accepted whatever the application declares: those of whoever serves it.
         self._own_providers: tuple[Provider, ...] = ()
         self.auth = self._verifier(app)
-        # The server's log of runs; called on whatever thread the run was made.
-        self.on_run: Callable[[RunLog], None] | None = None
         # Set by whoever knows the admin key; without it, nobody is an administrator.
         self.is_admin_key: Callable[[str], bool] = _no_admin_key
         self._actions_running = 0
@@ -279,11 +276,11 @@ class Runtime:
     def _timed(
         self, definition: FunctionDefinition, request_id: str, run: Callable[[], RunResult]
     ) -> RunResult:
-        if self.on_run is None:
+        if self.report.on_run is None:
             return run()
         began = time.perf_counter()
         result = run()
-        self._log(definition, time.perf_counter() - began, result, request_id)
+        self.report.run(definition, time.perf_counter() - began, result, request_id)
         return result
 
     async def run_action(
@@ -304,8 +301,8 @@ class Runtime:
             self._actions_running -= 1
             self.delivery.noticed()
         result.ts = self.engine.committer.applied_ts
-        if self.on_run is not None:
-            self._log(definition, time.perf_counter() - began, result, request_id)
+        if self.report.on_run is not None:
+            self.report.run(definition, time.perf_counter() - began, result, request_id)
         return result
 
     async def run_http_action(
@@ -330,10 +327,9 @@ class Runtime:
         told = CallError("")
         if result.error is not None:
             told = describe(result.error, request_id=request_id, production=self.production)
-        if self.on_run is not None:
-            duration_s = time.perf_counter() - began
-            error = None if result.error is None else told
-            self._tell(RunLog(Kind.ACTION, name, duration_s, error, result.log_lines))
+        error = None if result.error is None else told
+        duration_s = time.perf_counter() - began
+        self.report.tell(RunLog(Kind.ACTION, name, duration_s, error, result.log_lines))
         return result.error, told
 
     async def run_in_tasks(
@@ -493,33 +489,6 @@ class Runtime:
 
     def query_set(self, on_change: Callable[[], None]) -> QuerySet:
         return QuerySet(self.cache, on_change=on_change)
-
-    # Words
-
-    def _describe_query_error(self, path: str, error: BaseException) -> CallError:
-        # One id per query, not per run: a query that fails again in the same way has no new result.
-        return describe(error, request_id=request_id_of(path, 0), production=self.production)
-
-    def _log_live_run(self, live: LiveQuery, run: RunResult, duration_s: float) -> None:
-        if self.on_run is not None:
-            error = None if run.error is None else self._describe_query_error(live.path, run.error)
-            self._tell(RunLog(Kind.QUERY, live.path, duration_s, error, run.log_lines))
-
-    def _log(
-        self, definition: FunctionDefinition, duration_s: float, result: RunResult, request_id: str
-    ) -> None:
-        if self.on_run is not None:
-            error = None
-            if result.error is not None:
-                error = describe(result.error, request_id=request_id, production=False)
-            self._tell(RunLog(definition.kind, definition.path, duration_s, error, result.log_lines))
-
-    def _tell(self, log: RunLog) -> None:
-        assert self.on_run is not None
-        try:
-            self.on_run(log)
-        except Exception:  # what was committed is answered, whatever becomes of its line in the log
-            _logger.exception("the log of `%s` could not be written", log.path)
 
 
 def _no_admin_key(text: str) -> bool:

@@ -63,7 +63,7 @@ def dev(settings: Settings, *, open_browser: bool) -> None:
     stopping = threading.Event()
 
     def on_ready(addresses: Addresses, tasks: TaskGroup) -> None:
-        live.database.runtime.on_run = report.run
+        live.database.runtime.report.on_run = report.run
         live.database.runtime.trust(provider)
         announce(addresses, data)
         tasks.start_soon(watch, folder, live, report, stopping)

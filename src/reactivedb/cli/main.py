@@ -90,7 +90,7 @@ def serve(
         live = ReactiveASGI(app, folder.database, admin_key=key, production=True)
 
         def on_ready(addresses: Addresses) -> None:
-            live.database.runtime.on_run = report.failed_run
+            live.database.runtime.report.on_run = report.failed_run
             announce(addresses, folder)
 
         run_loop(

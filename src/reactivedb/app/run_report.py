@@ -1,0 +1,48 @@
+"""Who is told that a function has run, and in which words?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ..functions import CallError, FunctionDefinition, Kind, RunResult, describe, request_id_of
+from ..subscriptions import LiveQuery
+from .calls import RunLog
+
+_logger = logging.getLogger("reactivedb")
+
+
+class RunReport:
+    """The server's log of runs; `on_run` is called on whatever thread the run was made."""
+
+    def __init__(self, is_production: Callable[[], bool]) -> None:
+        self._is_production = is_production
+        self.on_run: Callable[[RunLog], None] | None = None
+
+    def describe_query_error(self, path: str, error: BaseException) -> CallError:
+        """What the holders of a live query are told."""
+        # One id per query, not per run: a query that fails again in the same way has no new result.
+        return describe(error, request_id=request_id_of(path, 0), production=self._is_production())
+
+    def live_run(self, live: LiveQuery, run: RunResult, duration_s: float) -> None:
+        if self.on_run is not None:
+            error = None if run.error is None else self.describe_query_error(live.path, run.error)
+            self.tell(RunLog(Kind.QUERY, live.path, duration_s, error, run.log_lines))
+
+    def run(
+        self, definition: FunctionDefinition, duration_s: float, result: RunResult, request_id: str
+    ) -> None:
+        if self.on_run is not None:
+            error = None
+            if result.error is not None:
+                error = describe(result.error, request_id=request_id, production=False)
+            self.tell(RunLog(definition.kind, definition.path, duration_s, error, result.log_lines))
+
+    def tell(self, log: RunLog) -> None:
+        """Hand a finished run to whoever listens; it cannot fail."""
+        if self.on_run is None:
+            return
+        try:
+            self.on_run(log)
+        except Exception:  # what was committed is answered, whatever becomes of its line in the log
+            _logger.exception("the log of `%s` could not be written", log.path)
