@@ -7,9 +7,11 @@ signs users' tokens, both readable by their owner alone, and `url` where the ser
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +47,7 @@ class DataDir:
             ) from error
 
     def development_key(self) -> str:
-        """The admin key, made on the first start."""
+        """The admin key, made on the first start. Raises: StorageError."""
         file = self.path / "admin_key"
         if not file.exists():
             _write_private(file, f"reactivedb|{secrets.token_hex(32)}\n")
@@ -68,7 +70,8 @@ class DataDir:
         return AdminKey(bytes.fromhex(file.read_text().strip())) if file.exists() else None
 
     def remember_url(self, url: str) -> None:
-        (self.path / "url").write_text(url + "\n")
+        """Raises: StorageError."""
+        _write_private(self.path / "url", url + "\n")
 
     def known_url(self) -> str | None:
         return _read(self.path / "url")
@@ -82,9 +85,18 @@ def _read(file: Path) -> str | None:
 
 
 def _write_private(file: Path, text: str) -> None:
-    """Replace a file so that at no moment anybody but its owner can read it."""
+    """Replace a file so that at no moment anybody but its owner can read it. Raises: StorageError."""
     new = file.with_name(f"{file.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)
-    new.replace(file)
+    try:
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(text)
+        new.replace(file)
+    except OSError as error:
+        with suppress(OSError):  # what is told is why it could not be written
+            new.unlink(missing_ok=True)
+        raise StorageError(
+            f"`{file}` cannot be written ({error.strerror}) - make room or mend its rights, or pass another "
+            "`--data`",
+            code="DiskFull" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "DataFolderNotWritable",
+        ) from error

@@ -12,6 +12,7 @@ class Entry(rdb.Document, table="entries"):
     number: int
 
     by_name = rdb.Index("name")
+    by_number = rdb.Index("number")
 
 
 @rdb.mutation
@@ -38,6 +39,12 @@ def add_later(ctx: rdb.MutationCtx, name: str, delay_s: float) -> None:
 def names(ctx: rdb.QueryCtx) -> list[str]:
     """The names of all rows in the order of their numbers."""
     return [entry.name for entry in sorted(ctx.db.query(Entry), key=lambda entry: entry.number)]
+
+
+@rdb.query
+def names_after(ctx: rdb.QueryCtx, number: int) -> list[str]:
+    """The names of up to 5,000 rows with higher numbers: a result's array has a bound."""
+    return [entry.name for entry in ctx.db.query(Entry.by_number.gt(number)).take(5_000)]
 
 
 @rdb.query
