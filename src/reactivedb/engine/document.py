@@ -22,6 +22,8 @@ _FIXED_SIZE_BYTES = 1_000
 _TEXT_COPIES = 3
 _VALUE_SIZE_BYTES = 60
 _DICT_SIZE_BYTES = 200
+# Enough for what a few hundred live queries read again; an id takes about 100 bytes.
+_OFFERED_MAX = 16_384
 
 
 class IndexKey(NamedTuple):
@@ -103,11 +105,18 @@ class StoredDocument:
 
 
 class DocumentCache:
-    """The newest version of recently used documents, bounded by what they weigh."""
+    """The newest version of recently used documents, bounded by what they weigh.
+
+    What a scan meets is admitted the second time only (`offer`): one pass over a large table is quicker by
+    that, and does not drive out what is used again and again.
+    """
 
     def __init__(self, size_bytes_max: int) -> None:
         self._size_bytes_max = size_bytes_max
         self._size_bytes = 0
+        # The ids that were offered lately, in two generations of at most `_OFFERED_MAX`.
+        self._offered: set[str] = set()
+        self._offered_before: set[str] = set()
         self._documents: OrderedDict[str, StoredDocument] = OrderedDict()
 
     def get(self, id: str) -> StoredDocument | None:
@@ -115,6 +124,19 @@ class DocumentCache:
         if found is not None:
             self._documents.move_to_end(id)
         return found
+
+    def __contains__(self, id: str) -> bool:
+        """Whether it is there; unlike `get`, no use of it."""
+        return id in self._documents
+
+    def offer(self, document: StoredDocument) -> None:
+        """Keep a document that was offered lately; otherwise remember that it was."""
+        if document.id in self._offered or document.id in self._offered_before:
+            self.put(document)
+            return
+        self._offered.add(document.id)
+        if len(self._offered) == _OFFERED_MAX:
+            self._offered_before, self._offered = self._offered, set()
 
     def put(self, document: StoredDocument) -> None:
         if document.id in self._documents:

@@ -121,14 +121,17 @@ class Engine:
             self.cache.put(document)
         return document
 
-    def prefetch(self, table: TableState, ids: Iterable[str]) -> None:
-        """Bring documents into the cache that are not there, by one statement."""
-        missing = [id for id in ids if self.cache.get(id) is None]
+    def fetch(self, table: TableState, ids: Iterable[str]) -> dict[str, StoredDocument]:
+        """Those of the documents that are not in the cache, by one statement."""
+        missing = [id for id in ids if id not in self.cache]
+        fetched: dict[str, StoredDocument] = {}
         if missing:
             for version in self.storage.get_many(table.number, missing):
                 document = StoredDocument(table, version.id, version.ts, version.value)
                 if not document.gone:
-                    self.cache.put(document)
+                    fetched[document.id] = document
+                    self.cache.offer(document)
+        return fetched
 
     def check_id(self, id: str, table_name: str, path: str) -> None:
         """Refuse an id of another table.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,8 @@ class Transaction:
         self.filtering: RangeRead | None = None
         self._random: random.Random | None = None
         self._pending: dict[str, PendingWrite] = {}
+        # What a scan has fetched ahead and not yet given out.
+        self._fetched: dict[str, StoredDocument] = {}
         self._undo: list[tuple[str, PendingWrite | None]] = []
         # Per index: keys this transaction adds, and keys of the state that it hides.
         self._added: dict[int, AddedKeys] = {}
@@ -144,7 +146,10 @@ class Transaction:
         prefetch = 0 if scan.index.is_by_id else expected or 1
         for key, id in self._keys(scan, prefetch=prefetch):
             pending = self._pending.get(id)
-            document = pending.new if pending is not None else self._engine.load(scan.table, id)
+            if pending is not None:
+                document = pending.new
+            else:
+                document = self._fetched.pop(id, None) or self._engine.load(scan.table, id)
             if document is None:
                 raise AssertionError(f"index {scan.index!r} points at {id}, which does not exist")
             read.consumed(key)
@@ -254,11 +259,11 @@ class Transaction:
         while low < high:
             chunk = self._engine.scan_keys(scan, low, high, limit)
             if wanted > 1:
-                self._engine.prefetch(scan.table, [id for _, id in chunk[:wanted]])
+                self._fetch(scan, chunk[:wanted])
                 start = min(wanted, len(chunk))
             for position, entry in enumerate(chunk):
                 if prefetch and position - 1 == start:
-                    self._engine.prefetch(scan.table, [id for _, id in chunk[start : start + ahead]])
+                    self._fetch(scan, chunk[start : start + ahead])
                     start += ahead
                     ahead = min(ahead * 4, _PREFETCH_MAX)
                 yield entry
@@ -268,6 +273,9 @@ class Transaction:
             last = chunk[-1][0]
             low, high = (low, last) if scan.reverse else (just_above(last), high)
             limit = min(limit * 4, _CHUNK_MAX)
+
+    def _fetch(self, scan: IndexScan, entries: Sequence[tuple[bytes, str]]) -> None:
+        self._fetched.update(self._engine.fetch(scan.table, (id for _, id in entries)))
 
     def _begin_read(self) -> None:
         if self.finished:
