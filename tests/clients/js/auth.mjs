@@ -123,7 +123,9 @@ export async function tokenTakenAway(stage) {
   client.setAuth(tokensOf([stage.params.token, null]), states.onChange);
   await states.until(false);
   await me.value(null);
-  assert.deepStrictEqual(me.values, [`${stage.params.issuer}|ada`, null]);
+  // The confirmation may come before the first result, and the sign-out be folded into that one.
+  assert.deepStrictEqual(me.values.slice(-1), [null]);
+  assert(me.values.slice(0, -1).every((value) => value === `${stage.params.issuer}|ada`), me.values);
   assert.deepStrictEqual(states.seen, [true, false]);
 }
 
