@@ -140,6 +140,12 @@ SPINNING = (
 MEMBERS = (*SPINNING, Note, texts, only_the_engine_works, wait_in_c, compute_in_c, add)
 
 
+@pytest.fixture(autouse=True)
+def quiet_finalizers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lands in a finalizer is raised again later; pytest's report of it would be stopped, too."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+
 @pytest.fixture
 def db() -> Iterator[Database]:
     with app_of(*MEMBERS, limits=LIMITS).open() as db:
