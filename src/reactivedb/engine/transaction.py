@@ -246,7 +246,7 @@ class Transaction:
         return added.first(low, high, after=last)
 
     def _stored_keys(self, scan: IndexScan, *, prefetch: int = 0) -> Iterator[tuple[bytes, str]]:
-        """The state's keys. `prefetch` documents come into the cache at first, then ever more at once.
+        """The state's keys. `prefetch` documents are fetched ahead at first, then ever more at once.
 
         One statement for 16 documents takes a third of the time of 16 statements. Where it is not known how
         many are wanted, the first comes alone and then 4 and 16, so that what is read for nothing stays
