@@ -110,7 +110,7 @@ class Database:
         definition = _definition(self._runtime, function, Kind.ACTION)
         named = self._runtime.runner.bind(definition, args, kwargs)
         future = asyncio.run_coroutine_threadsafe(
-            self._runtime.run_in_tasks(definition, named), self._runtime.loop
+            self._runtime.actions.run_in_tasks(definition, named), self._runtime.loop
         )
         return future.result().unwrap()
 
@@ -238,7 +238,7 @@ class AsyncDatabase:
         """Run an action and wait for it. What it raises is raised."""
         runtime = self.runtime
         definition = _definition(runtime, function, Kind.ACTION)
-        result = await runtime.run_in_tasks(definition, runtime.runner.bind(definition, args, kwargs))
+        result = await runtime.actions.run_in_tasks(definition, runtime.runner.bind(definition, args, kwargs))
         return result.unwrap()
 
     def subscribe(

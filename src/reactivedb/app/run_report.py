@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from ..functions import CallError, FunctionDefinition, Kind, RunResult, describe, request_id_of
@@ -28,6 +29,17 @@ class RunReport:
         if self.on_run is not None:
             error = None if run.error is None else self.describe_query_error(live.path, run.error)
             self.tell(RunLog(Kind.QUERY, live.path, duration_s, error, run.log_lines))
+
+    def timed(
+        self, definition: FunctionDefinition, request_id: str, run: Callable[[], RunResult]
+    ) -> RunResult:
+        """Run a query or mutation and report it."""
+        if self.on_run is None:
+            return run()
+        began = time.perf_counter()
+        result = run()
+        self.run(definition, time.perf_counter() - began, result, request_id)
+        return result
 
     def run(
         self, definition: FunctionDefinition, duration_s: float, result: RunResult, request_id: str

@@ -10,42 +10,32 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-import anyio
 
 from ..auth import Provider, Verifier
 from ..engine import Engine
 from ..errors import RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
-    ActionCtx,
-    CallError,
     Deployment,
-    Environment,
     FunctionDefinition,
     Identity,
     Jobs,
     Kind,
-    RegisteredFunction,
     RequestKey,
-    Run,
     Runner,
     RunResult,
-    call_action,
     describe,
     encoded_result,
     guard,
-    log_lines,
     request_id_of,
-    run_outside,
-    stored_value,
 )
 from ..storage import Storage
 from ..subscriptions import QueryCache, QuerySet
-from .calls import CallResult, RunLog, args_of
+from .actions import NO_REQUEST, Actions
+from .calls import CallResult, args_of
 from .delivery import Delivery
 from .run_report import RunReport
 from .schema_work import SchemaWork, declare
@@ -54,10 +44,6 @@ from .tasks import Tasks
 if TYPE_CHECKING:
     from ..clock import Clock
     from .declaration import App
-
-
-# The request id of what no client asked for.
-_NO_REQUEST = "0" * 16
 
 # How long opening may be held up by giving up an old past; the rest is done beside commits.
 _FORGETTING_BUDGET_S = 0.2
@@ -83,6 +69,7 @@ class Runtime:
             self.engine, self.runner, describe=self.report.describe_query_error, on_run=self.report.live_run
         )
         self.tasks = Tasks()
+        self.actions = Actions(self)
         self.jobs = Jobs(self.engine, self)
         self.delivery = Delivery(self.engine, self.cache, self.jobs, self.tasks)
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
@@ -91,10 +78,7 @@ class Runtime:
         self.auth = self._verifier(app)
         # Set by whoever knows the admin key; without it, nobody is an administrator.
         self.is_admin_key: Callable[[str], bool] = _no_admin_key
-        self._actions_running = 0
         self._closed = False
-        # The functions of versions before the last reload, which running actions may still refer to.
-        self._retired: dict[int, FunctionDefinition] = {}
 
     # Life
 
@@ -131,7 +115,7 @@ class Runtime:
         """
         with self.engine.lock:
             declare(self.engine, app)
-            self._retired.update((id(known.reference), known) for known in self.app.registry)
+            self.actions.retire(self.app.registry)
             if app.auth != self.app.auth:
                 self.auth = self._verifier(app)
             self.app = app
@@ -184,12 +168,12 @@ class Runtime:
             match definition.kind:
                 case Kind.QUERY:
                     run = partial(self.runner.query, definition, named, identity, at_ts=at_ts)
-                    result = self._timed(definition, request_id, run)
+                    result = self.report.timed(definition, request_id, run)
                 case Kind.MUTATION:
                     run = partial(self.runner.mutation, definition, named, identity)
-                    result = self._timed(definition, request_id, run)
+                    result = self.report.timed(definition, request_id, run)
                 case Kind.ACTION:
-                    result = await self.run_action(definition, named, identity, request_id=request_id)
+                    result = await self.actions.run(definition, named, identity, request_id=request_id)
         except RequestError as error:
             result = RunResult(self.engine.committer.applied_ts, error=error)
         try:
@@ -213,7 +197,7 @@ class Runtime:
             definition = self.runner.registry.find(path, Kind.MUTATION, internal=identity.is_admin)
             named = self.runner.parse(definition, args_of(args, self.limits))
             run = partial(self.runner.mutation, definition, named, identity, key=key)
-            result = self._timed(definition, request_id, run)
+            result = self.report.timed(definition, request_id, run)
         except (RequestError, StorageError) as error:
             result = RunResult(self.engine.committer.applied_ts, error=error)
 
@@ -245,20 +229,14 @@ class Runtime:
             return
 
         async def run() -> None:
+            result = await self.actions.run(definition, named, identity, request_id=request_id)
             try:
-                result = await self.run_action(definition, named, identity, request_id=request_id)
-                try:
-                    await self.durable(result.ts)
-                except StorageError as error:
-                    result.error = error
-                done(self.answer(result, identity, request_id))
-            finally:
-                self._actions_running -= 1
-                self.delivery.noticed()
+                await self.durable(result.ts)
+            except StorageError as error:
+                result.error = error
+            done(self.answer(result, identity, request_id))
 
-        self.tasks.start(run)
-        # From now on and until it is answered: it starts in a later turn of the loop.
-        self._actions_running += 1
+        self.actions.start(run)
 
     def answer(self, result: RunResult, identity: Identity, request_id: str) -> CallResult:
         """What the caller may know of a result."""
@@ -271,176 +249,13 @@ class Runtime:
         error = describe(result.error, request_id=request_id, production=self.production)
         return CallResult(None, error, lines, result.ts)
 
-    # Runs
+    # What jobs need (`JobHost`)
 
-    def _timed(
-        self, definition: FunctionDefinition, request_id: str, run: Callable[[], RunResult]
-    ) -> RunResult:
-        if self.report.on_run is None:
-            return run()
-        began = time.perf_counter()
-        result = run()
-        self.report.run(definition, time.perf_counter() - began, result, request_id)
-        return result
-
-    async def run_action(
-        self,
-        definition: FunctionDefinition,
-        named: dict[str, Any],
-        identity: Identity = ANONYMOUS,
-        *,
-        request_id: str = _NO_REQUEST,
-    ) -> RunResult:
-        """Run an action to its end. Never raises for what it does; cancellation passes through."""
-        began = time.perf_counter()
-        self._actions_running += 1
-        try:
-            ctx = ActionCtx(self, identity)
-            result = await call_action(definition, ctx, named, self.limits)
-        finally:
-            self._actions_running -= 1
-            self.delivery.noticed()
-        result.ts = self.engine.committer.applied_ts
-        if self.report.on_run is not None:
-            self.report.run(definition, time.perf_counter() - began, result, request_id)
-        return result
-
-    async def run_http_action(
-        self, name: str, respond: Callable[[ActionCtx], Awaitable[None]], *, identity: Identity
-    ) -> tuple[BaseException | None, CallError]:
-        """Answer an HTTP request with an action's context.
-
-        Gives what it raised and what its caller may know of that; cancellation passes through.
-        """
-        began = time.perf_counter()
-        request_id = request_id_of(name, time.time_ns())
-
-        async def body() -> tuple[Any, Any]:
-            return await respond(ActionCtx(self, identity)), None
-
-        self._actions_running += 1
-        try:
-            result = await run_outside(body, self.limits)
-        finally:
-            self._actions_running -= 1
-            self.delivery.noticed()
-        told = CallError("")
-        if result.error is not None:
-            told = describe(result.error, request_id=request_id, production=self.production)
-        error = None if result.error is None else told
-        duration_s = time.perf_counter() - began
-        self.report.tell(RunLog(Kind.ACTION, name, duration_s, error, result.log_lines))
-        return result.error, told
-
-    async def run_in_tasks(
-        self, definition: FunctionDefinition, named: dict[str, Any], identity: Identity = ANONYMOUS
-    ) -> RunResult:
-        """Run an action as the database's own task: closing the database or ending the caller cancels it.
-
-        Raises:
-            StorageError: `DatabaseClosed`, if the database was closed while it ran.
-        """
-        done: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
-        scope = anyio.CancelScope()
-
-        async def run() -> None:
-            try:
-                with scope:
-                    done.set_result(await self.run_action(definition, named, identity))
-            finally:
-                if not done.done():
-                    done.set_exception(
-                        StorageError(
-                            f"the database was closed while `{definition.path}` ran", code="DatabaseClosed"
-                        )
-                    )
-
-        self.tasks.start(run)
-        try:
-            return await done
-        finally:
-            scope.cancel()
-
-    # What actions and jobs need (`ActionHost`, `JobHost`)
-
-    async def call_from_action(
-        self,
-        function: RegisteredFunction[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        identity: Identity,
-    ) -> Any:
-        """Run a function for an action: what it gives is durable, what it raises is raised."""
-        definition, named = self._bind_current(function, args, kwargs)
-        match definition.kind:
-            case Kind.QUERY:
-                run = partial(self.runner.query, definition, named, identity)
-                result = self._timed(definition, _NO_REQUEST, run)
-            case Kind.MUTATION:
-                run = partial(self.runner.mutation, definition, named, identity)
-                result = self._timed(definition, _NO_REQUEST, run)
-            case Kind.ACTION:
-                result = await self.run_action(definition, named, identity)
-        await self.durable(result.ts)
-        lines = log_lines.current.get()
-        if lines is not None:
-            lines.extend(result.log_lines)
-        return result.unwrap()
-
-    def _bind_current(
-        self, function: RegisteredFunction[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[FunctionDefinition, dict[str, Any]]:
-        """A function's entry and its arguments; after a reload, running actions still hold old functions."""
-        registry = self.runner.registry
-        retired = self._retired.get(id(function))
-        if retired is None or registry.find_reference(function) is not None:
-            definition = registry.of(function)
-            return definition, self.runner.bind(definition, args, kwargs)
-        definition = registry.find(retired.path, retired.kind, internal=True)
-        return definition, self.runner.parse(definition, retired.args.dump(retired.args.bind(args, kwargs)))
-
-    def environment(self) -> Environment:
-        """The variables as an action sees them: each as it is when it is asked for."""
-
-        def stored(name: str) -> str | None:
-            with self.engine.lock:
-                transaction = self.engine.begin()
-                try:
-                    return stored_value(self.engine, transaction, name)
-                finally:
-                    transaction.finished = True
-
-        return Environment(self.runner, stored)
-
-    async def schedule_from_action(
-        self,
-        at_ms: float | None,
-        delay_s: float,
-        function: RegisteredFunction[..., Any],
-        call: tuple[tuple[Any, ...], dict[str, Any]],
-    ) -> str:
-        def body(run: Run) -> tuple[Any, Any]:
-            when = at_ms if at_ms is not None else run.transaction.now_ms + delay_s * 1000
-            return run.scheduler.add(when, function, *call), None
-
-        result = self.runner.transact(body, ANONYMOUS)
-        await self.durable(result.ts)
-        return result.unwrap()
-
-    async def cancel_from_action(self, id: str) -> None:
-        def body(run: Run) -> tuple[Any, Any]:
-            run.scheduler.cancel(id)
-            return None, None
-
-        result = self.runner.transact(body, ANONYMOUS)
-        await self.durable(result.ts)
-        result.unwrap()
-
-    def now_ms(self) -> float:
-        return self.engine.clock.now_ns() / 1e6
+    async def run_action(self, definition: FunctionDefinition, named: dict[str, Any]) -> RunResult:
+        return await self.actions.run(definition, named)
 
     def failed(self, error: BaseException) -> str:
-        return describe(error, request_id=_NO_REQUEST, production=False).message
+        return describe(error, request_id=NO_REQUEST, production=False).message
 
     # Durability and delivery
 
@@ -465,7 +280,7 @@ class Runtime:
         return (
             self.schema_work.is_idle
             and self.jobs.is_idle
-            and not self._actions_running
+            and not self.actions.running
             and self.delivery.is_idle
         )
 

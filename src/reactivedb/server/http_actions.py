@@ -98,7 +98,7 @@ class HttpActions:
                 if isinstance(stream, AsyncGenerator):
                     await cast("AsyncGenerator[Any]", stream).aclose()
 
-        error, told = await self._runtime.run_http_action(
+        error, told = await self._runtime.actions.run_http(
             f"{route.method} {route.pattern}", respond, identity=identity
         )
         if error is None:

@@ -1,0 +1,232 @@
+"""How does an action run, and what of the database does it reach?
+
+An action is no transaction: each of its calls is one of its own, and what a call gives is durable before the
+action sees it. Until it has ended, and for a client's action until it is answered, the database is not idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from ..errors import StorageError
+from ..functions import (
+    ANONYMOUS,
+    ActionCtx,
+    CallError,
+    Environment,
+    FunctionDefinition,
+    Identity,
+    Kind,
+    RegisteredFunction,
+    Run,
+    RunResult,
+    call_action,
+    describe,
+    log_lines,
+    request_id_of,
+    run_outside,
+    stored_value,
+)
+from .calls import RunLog
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+# The request id of what no client asked for.
+NO_REQUEST = "0" * 16
+
+
+class Actions:
+    """The actions of one open database, and what their contexts reach (`ActionHost`)."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.running = 0
+        # The functions of versions before the last reload, which running actions may still refer to.
+        self._retired: dict[int, FunctionDefinition] = {}
+
+    def retire(self, functions: Iterable[FunctionDefinition]) -> None:
+        """A reload replaces these."""
+        self._retired.update((id(known.reference), known) for known in functions)
+
+    def start(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a client's action and answer it, as a task of the database's own."""
+
+        async def counted() -> None:
+            try:
+                await run()
+            finally:
+                self._ended()
+
+        self._runtime.tasks.start(counted)
+        # From now on: it starts in a later turn of the loop.
+        self.running += 1
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.running += 1
+        try:
+            yield
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        self.running -= 1
+        self._runtime.delivery.noticed()
+
+    async def run(
+        self,
+        definition: FunctionDefinition,
+        named: dict[str, Any],
+        identity: Identity = ANONYMOUS,
+        *,
+        request_id: str = NO_REQUEST,
+    ) -> RunResult:
+        """Run an action to its end. Never raises for what it does; cancellation passes through."""
+        runtime = self._runtime
+        began = time.perf_counter()
+        with self._counted():
+            result = await call_action(definition, ActionCtx(self, identity), named, runtime.limits)
+        result.ts = runtime.engine.committer.applied_ts
+        runtime.report.run(definition, time.perf_counter() - began, result, request_id)
+        return result
+
+    async def run_http(
+        self, name: str, respond: Callable[[ActionCtx], Awaitable[None]], *, identity: Identity
+    ) -> tuple[BaseException | None, CallError]:
+        """Answer an HTTP request with an action's context.
+
+        Gives what it raised and what its caller may know of that; cancellation passes through.
+        """
+        began = time.perf_counter()
+        request_id = request_id_of(name, time.time_ns())
+
+        async def body() -> tuple[Any, Any]:
+            return await respond(ActionCtx(self, identity)), None
+
+        runtime = self._runtime
+        with self._counted():
+            result = await run_outside(body, runtime.limits)
+        told = CallError("")
+        if result.error is not None:
+            told = describe(result.error, request_id=request_id, production=runtime.production)
+        error = None if result.error is None else told
+        duration_s = time.perf_counter() - began
+        runtime.report.tell(RunLog(Kind.ACTION, name, duration_s, error, result.log_lines))
+        return result.error, told
+
+    async def run_in_tasks(
+        self, definition: FunctionDefinition, named: dict[str, Any], identity: Identity = ANONYMOUS
+    ) -> RunResult:
+        """Run an action as the database's own task: closing the database or ending the caller cancels it.
+
+        Raises:
+            StorageError: `DatabaseClosed`, if the database was closed while it ran.
+        """
+        done: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
+        scope = anyio.CancelScope()
+
+        async def run() -> None:
+            try:
+                with scope:
+                    done.set_result(await self.run(definition, named, identity))
+            finally:
+                if not done.done():
+                    done.set_exception(
+                        StorageError(
+                            f"the database was closed while `{definition.path}` ran", code="DatabaseClosed"
+                        )
+                    )
+
+        self._runtime.tasks.start(run)
+        try:
+            return await done
+        finally:
+            scope.cancel()
+
+    # `ActionHost`
+
+    async def call_from_action(
+        self,
+        function: RegisteredFunction[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        identity: Identity,
+    ) -> Any:
+        """Run a function for an action: what it gives is durable, what it raises is raised."""
+        definition, named = self._bind_current(function, args, kwargs)
+        match definition.kind:
+            case Kind.QUERY:
+                run = partial(self._runtime.runner.query, definition, named, identity)
+                result = self._runtime.report.timed(definition, NO_REQUEST, run)
+            case Kind.MUTATION:
+                run = partial(self._runtime.runner.mutation, definition, named, identity)
+                result = self._runtime.report.timed(definition, NO_REQUEST, run)
+            case Kind.ACTION:
+                result = await self.run(definition, named, identity)
+        await self._runtime.durable(result.ts)
+        lines = log_lines.current.get()
+        if lines is not None:
+            lines.extend(result.log_lines)
+        return result.unwrap()
+
+    def _bind_current(
+        self, function: RegisteredFunction[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[FunctionDefinition, dict[str, Any]]:
+        """A function's entry and its arguments; after a reload, running actions still hold old functions."""
+        registry = self._runtime.runner.registry
+        retired = self._retired.get(id(function))
+        if retired is None or registry.find_reference(function) is not None:
+            definition = registry.of(function)
+            return definition, self._runtime.runner.bind(definition, args, kwargs)
+        definition = registry.find(retired.path, retired.kind, internal=True)
+        sent = retired.args.dump(retired.args.bind(args, kwargs))
+        return definition, self._runtime.runner.parse(definition, sent)
+
+    def environment(self) -> Environment:
+        """The variables as an action sees them: each as it is when it is asked for."""
+
+        def stored(name: str) -> str | None:
+            engine = self._runtime.engine
+            with engine.lock:
+                transaction = engine.begin()
+                try:
+                    return stored_value(engine, transaction, name)
+                finally:
+                    transaction.finished = True
+
+        return Environment(self._runtime.runner, stored)
+
+    async def schedule_from_action(
+        self,
+        at_ms: float | None,
+        delay_s: float,
+        function: RegisteredFunction[..., Any],
+        call: tuple[tuple[Any, ...], dict[str, Any]],
+    ) -> str:
+        def body(run: Run) -> tuple[Any, Any]:
+            when = at_ms if at_ms is not None else run.transaction.now_ms + delay_s * 1000
+            return run.scheduler.add(when, function, *call), None
+
+        result = self._runtime.runner.transact(body, ANONYMOUS)
+        await self._runtime.durable(result.ts)
+        return result.unwrap()
+
+    async def cancel_from_action(self, id: str) -> None:
+        def body(run: Run) -> tuple[Any, Any]:
+            run.scheduler.cancel(id)
+            return None, None
+
+        result = self._runtime.runner.transact(body, ANONYMOUS)
+        await self._runtime.durable(result.ts)
+        result.unwrap()
+
+    def now_ms(self) -> float:
+        return self._runtime.engine.clock.now_ns() / 1e6
