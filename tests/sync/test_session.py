@@ -228,6 +228,27 @@ async def test_a_replayed_mutation_gets_the_recorded_answer_and_runs_nothing() -
         assert (await other.settled())[0]["result"] == 2
 
 
+@pytest.mark.parametrize("change", ["narrowed", "removed"])
+async def test_a_replay_gets_its_answer_although_a_reload_would_refuse_the_call(change: str) -> None:
+    async with running() as connect:
+        ada = connect(session_id="ada")
+        ada.mutate(0, room="a", text="once")
+        answer = (await ada.settled())[0]
+        ada.session.closed()
+        await ada.runtime.wait_until_idle()
+
+        def say_briefly(ctx: rdb.MutationCtx, room: str) -> None: ...
+
+        say_briefly.__name__ = "say"
+        left = [Line, texts] if change == "removed" else [Line, texts, rdb.mutation(say_briefly)]
+        ada.runtime.reload(app_of(*left))
+        again = connect(session_id="ada")
+        again.mutate(0, room="a", text="once")
+        assert (await again.settled())[0] == answer
+        again.mutate(1, room="a", text="new")
+        assert (await again.settled())[0]["success"] is False
+
+
 async def test_a_refused_mutation_says_why_and_leaves_nothing() -> None:
     async with running() as connect:
         peer = connect()

@@ -268,19 +268,27 @@ class Runner:
     ) -> RunResult:
         """Run a mutation and commit it into the open group. Never raises for what the function does.
 
-        With a `key`, a call that has already succeeded gives its recorded answer and runs nothing. A
-        conflict is tried again, up to the limit. The result is visible at once and durable later.
+        With a `key`, its answer is recorded with the commit; whether there is one already is for the caller
+        to ask first (`recorded`). A conflict is tried again, up to the limit. The result is visible at once
+        and durable later.
+        """
+
+        def body(run: Run) -> tuple[Any, Any]:
+            return run.call(definition, named)
+
+        return self.transact(body, identity, key=key)
+
+    def recorded(self, key: RequestKey) -> RunResult | None:
+        """The answer that a mutation of that key was given when it succeeded.
+
+        It stands whatever has become of the function since, so it is asked for before anything else.
+
+        Raises:
+            StorageError: as the storage has it.
         """
         with self.engine.lock:
-            if key is not None:
-                recorded = self.engine.storage.outcome(key.session_id, key.request_id)
-                if recorded is not None:
-                    return _replayed(recorded)
-
-            def body(run: Run) -> tuple[Any, Any]:
-                return run.call(definition, named)
-
-            return self.transact(body, identity, key=key)
+            recorded = self.engine.storage.outcome(key.session_id, key.request_id)
+            return None if recorded is None else _replayed(recorded)
 
     def _failed(self, error: Exception) -> Exception:
         """A storage that fails, be it in reading, has forgotten its open group: so does the engine."""
