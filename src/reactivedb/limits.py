@@ -45,6 +45,9 @@ class Limits:
     nested_call_depth_max: int = 8
     # By the clock on the wall: while a query or mutation runs, nobody else does. `math.inf` watches none.
     user_time_s_max: float = 1.0
+    # Of an action that runs as a job: one that hangs must not hold its job, and its cron job, for ever.
+    # Convex gives actions 10 to 30 minutes.
+    action_time_s_max: float = 1_800.0
     # A deletion that cascades further is carried on in jobs of this size, so that it never holds the lock
     # for long.
     cascade_batch_max: int = 1_000

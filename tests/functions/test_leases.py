@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from inline_app import app_of
+from inline_app import FlakyStorage, app_of
 
 import reactivedb as rdb
+from reactivedb.testing import FakeClock
 
 
 class Note(rdb.Document, table="notes"):
@@ -32,6 +36,11 @@ def states(ctx: rdb.QueryCtx) -> list[str]:
     return [job["state"]["kind"] for job in ctx.db.system.query("_scheduled_functions")]
 
 
+@rdb.query
+def errors(ctx: rdb.QueryCtx) -> list[str]:
+    return [job["state"].get("error", "") for job in ctx.db.system.query("_scheduled_functions")]
+
+
 @rdb.mutation
 def cancel(ctx: rdb.MutationCtx, id: str) -> None:
     ctx.scheduler.cancel(id)
@@ -40,6 +49,11 @@ def cancel(ctx: rdb.MutationCtx, id: str) -> None:
 @rdb.mutation
 def start(ctx: rdb.MutationCtx, where: str) -> str:
     return ctx.scheduler.run_after(0, act, where)
+
+
+@rdb.mutation
+def start_later(ctx: rdb.MutationCtx, where: str) -> str:
+    return ctx.scheduler.run_after(10, act, where)
 
 
 class Stage:
@@ -79,6 +93,8 @@ async def inner(ctx: rdb.ActionCtx) -> None:
 async def act(ctx: rdb.ActionCtx, where: str) -> None:
     """Stops at one of its pause points, and tries to go on when it is cancelled there."""
     now = stage[0]
+    if where == "end":
+        return await now.pause()
     try:
         if where == "before":
             await now.pause()
@@ -95,7 +111,7 @@ async def act(ctx: rdb.ActionCtx, where: str) -> None:
         await now.attempt(lambda: ctx.scheduler.run_after(0, write, "never"))
 
 
-MEMBERS = (Note, write, texts, states, cancel, start, act, inner)
+MEMBERS = (Note, write, texts, states, errors, cancel, start, start_later, act, inner)
 
 
 @pytest.fixture
@@ -130,7 +146,7 @@ def test_an_action_that_is_cancelled_before_it_begins_does_not_begin(now: Stage)
             jobs = db.runtime.jobs
             jobs.wake()
             # The row says `inProgress` and the task waits for that to be durable.
-            while not jobs._running:  # pyright: ignore[reportPrivateUsage]
+            while not jobs._actions:  # pyright: ignore[reportPrivateUsage]
                 await anyio.lowlevel.checkpoint()
             await db.mutation(cancel, id)
             await db.run_until_idle(timeout_s=5)
@@ -209,3 +225,259 @@ def test_a_finished_action_keeps_its_end_state_when_it_is_cancelled_late(now: St
 
     anyio.run(main)
     assert now.met == ["written", "written"]
+
+
+def test_a_thread_of_a_cancelled_action_writes_nothing(now: Stage) -> None:
+    @rdb.internal_action
+    async def hand_over(ctx: rdb.ActionCtx) -> None:
+        loop = asyncio.get_running_loop()
+
+        def in_thread() -> None:
+            # Neither the executor nor this call carries the action's context along.
+            asyncio.run_coroutine_threadsafe(
+                now.attempt(lambda: ctx.run_mutation(write, "never")), loop
+            ).result()
+            asyncio.run_coroutine_threadsafe(
+                now.attempt(lambda: ctx.scheduler.run_after(0, write, "never")), loop
+            ).result()
+
+        try:
+            await now.pause()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await loop.run_in_executor(None, in_thread)
+
+    @rdb.mutation
+    def begin(ctx: rdb.MutationCtx) -> str:
+        return ctx.scheduler.run_after(0, hand_over)
+
+    async def main() -> None:
+        async with app_of(*MEMBERS, hand_over, begin).open_async() as db:
+            id = await db.mutation(begin)
+            await now.waits.wait()
+            await db.mutation(cancel, id)
+            await db.run_until_idle(timeout_s=5)
+            assert await db.query(texts) == []
+
+    anyio.run(main)
+    assert now.met == ["LeaseLost", "LeaseLost"]
+
+
+def test_a_lease_is_not_asked_for_in_another_database(now: Stage) -> None:
+    async def main() -> None:
+        async with app_of(Note, write, texts, name="others").open_async() as other:
+
+            @rdb.internal_action
+            async def copy(ctx: rdb.ActionCtx) -> None:
+                await other.mutation(write, "copied")  # type: ignore[arg-type]
+
+            @rdb.mutation
+            def begin(ctx: rdb.MutationCtx) -> None:
+                ctx.scheduler.run_after(0, copy)
+
+            async with app_of(states, copy, begin).open_async() as db:
+                await db.mutation(begin)
+                await db.run_until_idle(timeout_s=5)
+                assert await db.query(states) == ["success"]
+            assert await other.query(texts) == ["copied"]
+
+    anyio.run(main)
+
+
+# The end of a run's time
+
+
+@pytest.mark.parametrize(
+    ("where", "written"), [("before", []), ("between", ["first"]), ("nested", ["first"]), ("task", ["first"])]
+)
+def test_an_action_that_runs_too_long_is_given_up_where_it_waits(
+    now: Stage, where: str, written: list[str]
+) -> None:
+    clock = FakeClock()
+
+    async def main() -> None:
+        limits = rdb.Limits(action_time_s_max=60)
+        async with app_of(*MEMBERS, limits=limits).open_async(clock=clock) as db:
+            await db.mutation(start, where)
+            await now.waits.wait()
+            clock.advance(59)
+            await anyio.lowlevel.checkpoint()
+            assert await db.query(states) == ["inProgress"]
+            clock.advance(1)
+            await db.run_until_idle(timeout_s=5)
+            assert await db.query(states) == ["failed"]
+            assert await db.query(texts) == written
+            assert "60 s (`action_time_s_max`)" in (await db.query(errors))[0]
+
+    anyio.run(main)
+    assert now.met == ["LeaseLost"] * (3 if where == "nested" else 2)
+
+
+def test_time_that_runs_out_inside_a_mutation_undoes_it(now: Stage) -> None:
+    clock = FakeClock()
+
+    @rdb.internal_mutation
+    def slow(ctx: rdb.MutationCtx) -> None:
+        ctx.db.insert(Note(text="never"))
+        clock.advance(3600)
+
+    @rdb.internal_action
+    async def call_slow(ctx: rdb.ActionCtx) -> None:
+        await now.attempt(lambda: ctx.run_mutation(slow))
+
+    @rdb.mutation
+    def begin(ctx: rdb.MutationCtx) -> None:
+        ctx.scheduler.run_after(0, call_slow)
+
+    async def main() -> None:
+        async with app_of(*MEMBERS, slow, call_slow, begin).open_async(clock=clock) as db:
+            await db.mutation(begin)
+            await db.run_until_idle(timeout_s=5)
+            assert (await db.query(states), await db.query(texts)) == (["failed"], [])
+
+    anyio.run(main)
+    assert now.met == ["LeaseLost"]
+
+
+def test_an_attempt_that_resists_its_end_writes_nothing_beside_the_next_one(now: Stage) -> None:
+    clock = FakeClock()
+    attempts: list[int] = []
+
+    @rdb.internal_action(retry=rdb.Retry(max_attempts=2, delay_s=5))
+    async def stubborn(ctx: rdb.ActionCtx) -> None:
+        attempts.append(1)
+        number = len(attempts)
+        if number == 1:
+            with anyio.CancelScope(shield=True):
+                await now.pause()
+        await now.attempt(lambda: ctx.run_mutation(write, f"attempt {number}"))
+
+    @rdb.mutation
+    def begin(ctx: rdb.MutationCtx) -> None:
+        ctx.scheduler.run_after(0, stubborn)
+
+    async def main() -> None:
+        async with app_of(*MEMBERS, stubborn, begin).open_async(clock=clock) as db:
+            await db.mutation(begin)
+            await now.waits.wait()
+            async with db.subscribe(states) as results:
+                seen = aiter(results)
+                assert await anext(seen) == ["inProgress"]
+                clock.advance(1800)
+                assert await anext(seen) == ["pending"]
+                clock.advance(5)
+                while await anext(seen) != ["success"]:
+                    pass
+            assert await db.query(texts) == ["attempt 2"]
+            now.go.set()
+            await db.run_until_idle(timeout_s=5)
+            assert (await db.query(states), await db.query(texts)) == (["success"], ["attempt 2"])
+
+    anyio.run(main)
+    assert now.met == ["written", "LeaseLost"]
+
+
+def test_without_a_bound_an_action_may_run_for_ever(now: Stage) -> None:
+    clock = FakeClock()
+
+    async def main() -> None:
+        limits = rdb.Limits(action_time_s_max=math.inf)
+        async with app_of(*MEMBERS, limits=limits).open_async(clock=clock) as db:
+            await db.mutation(start, "between")
+            await now.waits.wait()
+            clock.advance(10**6)
+            now.go.set()
+            await db.run_until_idle(timeout_s=5)
+            assert await db.query(states) == ["success", "success"]
+
+    anyio.run(main)
+    assert now.met == ["written", "written"]
+
+
+# A disk that is full for a moment
+
+
+class Running:
+    """An open database over a storage that fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.storage = FlakyStorage()
+        self.clock = FakeClock()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[rdb.AsyncDatabase]:
+        async with rdb.AsyncDatabase(lambda: app_of(*MEMBERS).runtime(self.storage, clock=self.clock)) as db:
+            yield db
+
+
+def test_an_action_whose_mark_was_undone_runs_later_and_once(now: Stage) -> None:
+    async def main() -> None:
+        running = Running()
+        async with running.open() as db:
+            await db.mutation(start_later, "none")
+            await db.run_until_idle()
+            running.storage.failing_flush_count = 1
+            running.clock.advance(10)
+            await db.run_until_idle()
+            assert await db.query(states) == ["pending"]
+            running.clock.advance(1)
+            await db.run_until_idle()
+            assert (await db.query(states))[0] == "success"
+            assert await db.query(texts) == ["first", "never", "never"]
+
+    anyio.run(main)
+
+
+def test_a_cancellation_that_was_undone_cancels_nothing(now: Stage) -> None:
+    async def main() -> None:
+        running = Running()
+        async with running.open() as db:
+            id = await db.mutation(start, "between")
+            await now.waits.wait()
+            running.storage.failing_flush_count = 1
+            with pytest.raises(rdb.StorageError):
+                await db.mutation(cancel, id)
+            now.go.set()
+            running.clock.advance(1)
+            await db.run_until_idle()
+            assert (await db.query(states))[0] == "success"
+
+    anyio.run(main)
+    assert now.met == ["written", "written"]
+
+
+def test_an_end_state_that_was_undone_is_written_again(now: Stage) -> None:
+    async def main() -> None:
+        running = Running()
+        async with running.open() as db:
+            await db.mutation(start, "end")
+            await now.waits.wait()
+            running.storage.failing_flush_count = 1
+            now.go.set()
+            await db.run_until_idle()
+            assert await db.query(states) == ["inProgress"]
+            running.clock.advance(1)
+            await db.run_until_idle()
+            assert await db.query(states) == ["success"]
+
+    anyio.run(main)
+
+
+def test_an_action_that_had_not_begun_when_the_database_closed_is_pending(now: Stage, tmp_path: Path) -> None:
+    app, path = app_of(*MEMBERS), tmp_path / "data.db"
+
+    async def main() -> None:
+        async with app.open_async(path) as db:
+            await db.mutation(start, "before")
+            while not db.runtime.jobs._actions:  # pyright: ignore[reportPrivateUsage]
+                await anyio.lowlevel.checkpoint()
+        assert not now.waits.is_set()
+        async with app.open_async(path, jobs=False) as db:
+            assert await db.query(states) == ["pending"]
+        async with app.open_async(path) as db:
+            await now.waits.wait()
+            now.go.set()
+            await db.run_until_idle(timeout_s=5)
+            assert (await db.query(states))[0] == "success"
+
+    anyio.run(main)

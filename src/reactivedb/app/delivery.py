@@ -113,14 +113,22 @@ class Delivery:
         if ts <= committer.durable_ts:
             self._notice_jobs()
             return
-        waiting = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        waiting = loop.create_future()
 
-        def settle(error: StorageError | None) -> None:
+        def resolve(error: StorageError | None) -> None:
             if not waiting.done():
                 if error is None:
                     waiting.set_result(None)
                 else:
                     waiting.set_exception(error)
+
+        def settle(error: StorageError | None) -> None:
+            # A synchronous caller's commit makes durable what waited before it, in that caller's thread.
+            if threading.get_ident() == self._loop_thread:
+                resolve(error)
+            else:
+                loop.call_soon_threadsafe(resolve, error)
 
         with self._engine.lock:
             committer.when_durable(ts, settle)
@@ -201,6 +209,7 @@ class Delivery:
 
     def _storage_failed(self, error: StorageError) -> None:
         """A failed group has been undone; a failed sync has closed the storage for good."""
+        self._jobs.storage_failed()
         if error.code == "SyncFailed" and self.broken is None:
             self.broken = error
             self._end_followers(error)

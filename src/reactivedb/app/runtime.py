@@ -94,6 +94,7 @@ class Runtime:
             await self.tasks.run(started)
         finally:
             self._closed = True
+            self.jobs.end()
             self.delivery.end()
             self.engine.close()
 

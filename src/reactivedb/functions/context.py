@@ -12,13 +12,16 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from .environment import Environment, stored_value
+from .file_storage import AsyncFiles, FileReader, FileWriter
 from .identity import Identity, UserIdentity
+from .lease import Lease, current, holding
 from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation, RegisteredQuery
 from .scheduler import epoch_ms_of, seconds_of
 
 if TYPE_CHECKING:
     from ..engine import Transaction
     from .db import DatabaseReader, DatabaseWriter
+    from .file_transfer import FileTransfer
     from .runner import Run
     from .scheduler import Scheduler
 
@@ -72,6 +75,11 @@ class QueryCtx:
     def _transaction(self) -> Transaction:
         return self._run.transaction
 
+    @property
+    def storage(self) -> FileReader:
+        """The files; a query that asks for one's URL follows its deletion."""
+        return FileReader(self._run)
+
     def run_query(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run another query inside this transaction."""
         return self._run.nested(function, Kind.QUERY, *args, **kwargs)
@@ -87,6 +95,11 @@ class MutationCtx(QueryCtx):
     @property
     def scheduler(self) -> Scheduler:
         return self._run.scheduler
+
+    @property
+    def storage(self) -> FileWriter:
+        """The files: URLs to them and for new ones, and their deletion."""
+        return FileWriter(self._run)
 
     def run_mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run another mutation as a sub-transaction: if it raises, its writes alone are undone."""
@@ -118,12 +131,16 @@ class ActionHost(Protocol):
 
     def environment(self) -> Environment: ...
 
+    @property
+    def files(self) -> FileTransfer: ...
+
 
 class AsyncScheduler:
     """`ctx.scheduler` of an action: every call is a commit of its own."""
 
-    def __init__(self, host: ActionHost) -> None:
+    def __init__(self, host: ActionHost, held: Lease | None) -> None:
         self._host = host
+        self._held = held
 
     async def run_after(
         self,
@@ -134,7 +151,8 @@ class AsyncScheduler:
         **kwargs: P.kwargs,
     ) -> str:
         """Run a function `delay` seconds from now; gives the id of the job."""
-        return await self._host.schedule_from_action(None, seconds_of(delay), function, (args, kwargs))
+        with holding(self._held):
+            return await self._host.schedule_from_action(None, seconds_of(delay), function, (args, kwargs))
 
     async def run_at(
         self,
@@ -145,11 +163,13 @@ class AsyncScheduler:
         **kwargs: P.kwargs,
     ) -> str:
         """Run a function at a time, in ms since the epoch or as an aware datetime."""
-        return await self._host.schedule_from_action(epoch_ms_of(when), 0.0, function, (args, kwargs))
+        with holding(self._held):
+            return await self._host.schedule_from_action(epoch_ms_of(when), 0.0, function, (args, kwargs))
 
     async def cancel(self, id: str, /) -> None:
         """Make a pending job never run."""
-        await self._host.cancel_from_action(id)
+        with holding(self._held):
+            await self._host.cancel_from_action(id)
 
 
 class ActionCtx:
@@ -158,6 +178,8 @@ class ActionCtx:
     def __init__(self, host: ActionHost, identity: Identity) -> None:
         self._host = host
         self._identity = identity
+        # Whoever calls it, from whichever task or thread, writes for this action.
+        self._held = current()
         self._random: random.Random | None = None
 
     @property
@@ -166,12 +188,17 @@ class ActionCtx:
 
     @property
     def scheduler(self) -> AsyncScheduler:
-        return AsyncScheduler(self._host)
+        return AsyncScheduler(self._host, self._held)
 
     @property
     def env(self) -> Environment:
         """The deployment's environment variables, each as it is when it is asked for."""
         return self._host.environment()
+
+    @property
+    def storage(self) -> AsyncFiles:
+        """The files, and their bytes."""
+        return AsyncFiles(self._host.files, self._held)
 
     @property
     def now_ms(self) -> float:
@@ -192,11 +219,13 @@ class ActionCtx:
         self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Run a mutation in a transaction of its own; it is durable when this returns."""
-        return await self._host.call_from_action(function, args, kwargs, self._identity)
+        with holding(self._held):
+            return await self._host.call_from_action(function, args, kwargs, self._identity)
 
     async def run_action(self, function: RegisteredAction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run another action and wait for it."""
-        return await self._host.call_from_action(function, args, kwargs, self._identity)
+        with holding(self._held):
+            return await self._host.call_from_action(function, args, kwargs, self._identity)
 
 
 class ActionAuth:

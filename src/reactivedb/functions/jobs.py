@@ -4,14 +4,13 @@
 waits for the first of them or for a new one, and does no work in between. A mutation runs in the
 transaction that marks its row as done, so it happens exactly once. An action is marked as running, durably,
 before it starts and is not started again unless it is declared with a `Retry`: found running at `open`, it
-failed with the process. It writes only while it holds its job's lease (`lease`); when its job is cancelled,
-it is cancelled too.
+failed with the process. How it runs and what ends it: see `action_runs`.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import anyio
@@ -19,11 +18,11 @@ import anyio
 from ..engine import IndexScan, LogReader, StoredDocument, just_above
 from ..errors import FunctionNotFoundError, RequestError, StorageError
 from ..values import Value
-from . import lease
+from .action_runs import LOST, ActionRunHost, ActionRuns
 from .cron_jobs import CronJobs
 from .crons import BoundCron
 from .identity import ANONYMOUS
-from .lease import Lease
+from .lease import Lease, holding
 from .registration import Kind, RegisteredAction
 from .registry import FunctionDefinition
 from .retry import Retry
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from .runner import Runner
 
-_LOST = "the process ended while the action was running"
 _SWEEP_BATCH = 100
 _SCAN_BATCH = 1_000
 _CANCELLED_MAX = 1_000
@@ -43,24 +41,14 @@ _STORAGE_RETRY_NS = 1_000_000_000
 _NEVER_NS = 2**63
 
 
-class JobHost(Protocol):
+class JobHost(ActionRunHost, Protocol):
     """What running a job needs from the running database."""
 
     @property
     def runner(self) -> Runner: ...
 
-    def start(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None: ...
-
-    async def durable(self, ts: int) -> None: ...
-
     def committed(self) -> None:
         """A commit was appended: see to it that it becomes durable and is delivered."""
-        ...
-
-    async def run_action(self, definition: FunctionDefinition, named: dict[str, Any]) -> RunResult: ...
-
-    def failed(self, error: BaseException) -> str:
-        """The text that a job's row keeps of an error."""
         ...
 
 
@@ -76,10 +64,9 @@ class Jobs:
         self._heap: list[tuple[float, str]] = []
         self._cancelled_count = 0
         self._wake = anyio.Event()
-        # The actions that run, by the id of their job.
-        self._running: dict[str, anyio.CancelScope] = {}
-        # Their jobs were cancelled; the loop, to which they belong, has yet to be told.
-        self._cancelled_running: list[str] = []
+        self._actions = ActionRuns(engine, host, self._finish_run)
+        # After a failure of the storage nothing is begun before this time.
+        self._rest_until_ns = 0
         self._crons = CronJobs()
         self.enabled = True
 
@@ -87,11 +74,15 @@ class Jobs:
         """At open: fail what was running when the process ended, and take up what is pending."""
         with self._engine.lock:
             for row in self._rows(IN_PROGRESS):
-                self._finish(row.id, {"kind": FAILED, "error": _LOST}, self._retry_of(row))
+                self._finish(row.id, {"kind": FAILED, "error": LOST}, self._retry_of(row))
             for row in self._rows(PENDING):
                 self._push(row)
             self._log.pull()
             self.sweep()
+
+    def end(self) -> None:
+        """The database closes, and nothing runs any more."""
+        self._actions.end()
 
     def deploy(self, declared: dict[str, BoundCron]) -> None:
         """Make these the cron jobs: at open after `recover`, and when the application is replaced.
@@ -134,9 +125,7 @@ class Jobs:
                         found = True
                     if kind == CANCELED:
                         self._cancelled_count += 1
-                        if change.new.id in self._running:
-                            self._cancelled_running.append(change.new.id)
-                            found = True
+                    found |= self._actions.note(change.new.id, record.ts)
                     if kind not in (PENDING, IN_PROGRESS) and self._crons.owns(change.new.id):
                         self._crons.is_stale = found = True
             if self._cancelled_count > _CANCELLED_MAX + len(self._heap) // 2:
@@ -149,24 +138,22 @@ class Jobs:
         self._cancelled_count = 0
 
     def wake(self) -> None:
-        """Look at the heap again, and cancel what was cancelled. Called on the loop."""
-        self._cancel_running()
+        """Look at the heap again, and cancel the actions that lost their jobs. Called on the loop."""
+        self._actions.cancel_lost()
         self._wake.set()
 
-    def _cancel_running(self) -> None:
-        with self._engine.lock:
-            ids, self._cancelled_running = self._cancelled_running, []
-        for id in ids:
-            if id in self._running:
-                self._running[id].cancel()
+    def storage_failed(self) -> None:
+        """What was undone is due again after a rest: a full disk may get room. Called on the loop."""
+        self._rest_until_ns = self._engine.clock.now_ns() + _STORAGE_RETRY_NS
+        self._wake.set()
 
     @property
     def is_idle(self) -> bool:
         """No job is due and none is running. Called on the loop."""
         if self.notice():
             self.wake()
-        if self._running or not self.enabled:
-            return not self._running
+        if self._actions or not self.enabled:
+            return not self._actions
         return not self._crons.is_stale and self._next_due_ns() > self._engine.clock.now_ns()
 
     async def run(self) -> None:
@@ -175,8 +162,8 @@ class Jobs:
             now_ns = self._engine.clock.now_ns()
             while (id := self._pop_due(now_ns)) is not None:
                 if isinstance(self._start(id), StorageError):
-                    # The row is still pending. A full disk may get room again; a closed file ends all this.
-                    await self._engine.clock.sleep_until_ns(now_ns + _STORAGE_RETRY_NS)
+                    # The row is still pending, so that it is found again.
+                    self.storage_failed()
                 # Give the loop a turn, so that a burst of jobs cannot starve the sockets.
                 await anyio.lowlevel.checkpoint()
             self.notice()
@@ -194,14 +181,16 @@ class Jobs:
             return heapq.heappop(self._heap)[1] if self._next_due_ns() <= now_ns else None
 
     def _next_due_ns(self) -> int:
-        return int(self._heap[0][0] * 1e6) if self._heap else _NEVER_NS
+        if not self._heap:
+            return _NEVER_NS
+        return max(int(self._heap[0][0] * 1e6), self._rest_until_ns)
 
     async def _wait(self) -> None:
         """Until the first job is due or `wake` is called."""
         self._wake = anyio.Event()
         self.notice()
         due_ns = self._next_due_ns()
-        self._cancel_running()
+        self._actions.cancel_lost()
         if due_ns <= self._engine.clock.now_ns() or self._crons.is_stale:
             return
         async with anyio.create_task_group() as waiting:
@@ -225,15 +214,13 @@ class Jobs:
             try:
                 definition, named = self._call_of(row)
             except Exception as error:  # the function is gone or its arguments changed: the row says so
-                return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)})
+                return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)}).error
             if definition.kind is Kind.MUTATION:
                 return self._run_mutation(id, definition, named)
             marked = self._mark_running(id)
-        if marked.error is not None:
+            if marked.error is None:
+                self._actions.begin(id, marked.ts, definition, named)
             return marked.error
-        self._running[id] = anyio.CancelScope()
-        self._host.start(self._run_action, id, definition, named, marked.ts)
-        return None
 
     def _run_mutation(
         self, id: str, definition: FunctionDefinition, named: dict[str, Any]
@@ -255,49 +242,31 @@ class Jobs:
         if error is None or isinstance(error, StorageError):
             return error
         # It used up what one run may write, so that its own row found no room: none of it has happened.
-        return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)})
+        return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)}).error
 
-    async def _run_action(
-        self, id: str, definition: FunctionDefinition, named: dict[str, Any], marked_ts: int
-    ) -> None:
-        state: dict[str, Value] = {"kind": FAILED, "error": _LOST}
-        try:
-            await self._host.durable(marked_ts)
-            state = await self._leased(Lease(id, marked_ts), definition, named)
-        except StorageError as error:
-            # The row says `inProgress` for as long as nothing can be written; the next `open` fails it.
-            state = {"kind": FAILED, "error": self._host.failed(error)}
-        finally:
-            del self._running[id]
-            self._finish(id, state, _retry_of(definition))
+    def _finish_run(self, held: Lease, state: dict[str, Value], definition: FunctionDefinition) -> RunResult:
+        """An action has ended, or its time has."""
+        return self._finish(held.job_id, state, _retry_of(definition), held=held)
 
-    async def _leased(
-        self, held: Lease, definition: FunctionDefinition, named: dict[str, Any]
-    ) -> dict[str, Value]:
-        """Run an action until it ends or its job is cancelled; gives the end state."""
-        token = lease.enter(held)
-        try:
-            with self._running[held.job_id] as scope:
-                # Cancelled before it began: an action need not wait for anything, so it is not even started.
-                if not scope.cancel_called:
-                    result = await self._host.run_action(definition, named)
-                    if result.error is None:
-                        return {"kind": SUCCESS}
-                    return {"kind": FAILED, "error": self._host.failed(result.error)}
-        finally:
-            lease.leave(token)
-        return {"kind": CANCELED}
-
-    def _finish(self, id: str, state: dict[str, Value], retry: Retry | None = None) -> BaseException | None:
-        """Give a row its end state, or have it tried again; one that was cancelled while it ran stays so."""
+    def _finish(
+        self,
+        id: str,
+        state: dict[str, Value],
+        retry: Retry | None = None,
+        *,
+        held: Lease | None = None,
+    ) -> RunResult:
+        """Give a row its end state, or have it tried again; not if the run has lost its lease."""
 
         def body(run: Run) -> tuple[Any, Any]:
             job = run.transaction.get(id)
-            if job is None or state_kind(job.fields) == CANCELED:
+            if job is None or (held is not None and job.ts != held.ts):
                 return None, None
             attempt = int(cast("float", job.fields.get("attempt", 1.0)))
-            if retry is not None and state["kind"] == FAILED and attempt < retry.max_attempts:
-                kept = {name: value for name, value in job.fields.items() if not name.startswith("_")}
+            if state["kind"] == PENDING:
+                run.transaction.replace(job, {**_own(job), "state": state})
+            elif retry is not None and state["kind"] == FAILED and attempt < retry.max_attempts:
+                kept = _own(job)
                 kept["state"] = {"kind": PENDING}
                 kept["attempt"] = attempt + 1.0
                 kept["scheduledTime"] = self._now_ms() + retry.delay_s_after(attempt) * 1000
@@ -306,7 +275,7 @@ class Jobs:
                 run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
             return None, None
 
-        return self._transact(body).error
+        return self._transact(body)
 
     def _retry_of(self, row: StoredDocument) -> Retry | None:
         try:
@@ -317,19 +286,15 @@ class Jobs:
     def _mark_running(self, id: str) -> RunResult:
         def body(run: Run) -> tuple[Any, Any]:
             job = run.transaction.existing(id)
-            kept = {name: value for name, value in job.fields.items() if not name.startswith("_")}
-            run.transaction.replace(job, {**kept, "state": {"kind": IN_PROGRESS}})
+            run.transaction.replace(job, {**_own(job), "state": {"kind": IN_PROGRESS}})
             return None, None
 
         return self._transact(body)
 
     def _transact(self, body: Callable[[Run], tuple[Any, Any]]) -> RunResult:
         # An action's commit may be the occasion of this one.
-        token = lease.enter(None)
-        try:
+        with holding(None):
             result = self._host.runner.transact(body, ANONYMOUS)
-        finally:
-            lease.leave(token)
         self._host.committed()
         return result
 
@@ -392,3 +357,7 @@ class Jobs:
 def _retry_of(definition: FunctionDefinition) -> Retry | None:
     reference = definition.reference
     return cast("RegisteredAction[..., Any]", reference).retry if definition.kind is Kind.ACTION else None
+
+
+def _own(job: StoredDocument) -> dict[str, Value]:
+    return {name: value for name, value in job.fields.items() if not name.startswith("_")}

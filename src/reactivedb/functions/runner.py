@@ -18,7 +18,7 @@ from ..engine import Engine, ReadSet, Transaction, begin_at
 from ..errors import ConflictError, LimitExceededError, ReactiveDBError, StorageError, ValidationError
 from ..limits import activate, deactivate
 from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, Validator, with_code
-from ..storage import Outcome
+from ..storage import FileStore, Outcome
 from ..values import Value, decode, encode, size_bytes
 from . import guard, lease, log_lines, moment, watchdog
 from .cascade import Continuation
@@ -31,6 +31,7 @@ from .pagination import Journal
 from .registration import Kind, RegisteredFunction
 from .registry import FunctionDefinition, Registry
 from .scheduler import Scheduler
+from .system import FILES
 from .system_functions import resume_cascade
 
 if TYPE_CHECKING:
@@ -89,6 +90,9 @@ class Run:
         self.depth = 0
         self.scheduled_count = 0
         self.scheduled_size_bytes = 0
+        self.upload_url_count = 0
+        # Files whose rows it deletes; a deletion may be undone with the nested call that made it.
+        self.deleted_files: list[str] = []
         self.journal = Journal(journal)
         self.reader = DatabaseReader(transaction, runner.engine.catalog, journal=self.journal)
         self.scheduler = Scheduler(self)
@@ -167,10 +171,12 @@ class Runner:
         *,
         deployment: Deployment | None = None,
         env: Mapping[str, Validator] | None = None,
+        files: FileStore | None = None,
     ) -> None:
         self.engine = engine
         self.registry = registry
         self.deployment = deployment or Deployment()
+        self.files = files or FileStore(None)
         # The variables that the application declares.
         self.env: Mapping[str, Validator] = env or {}
 
@@ -312,15 +318,19 @@ class Runner:
         self, body: Callable[[Run], tuple[Any, Any]], identity: Identity, key: RequestKey | None
     ) -> RunResult:
         transaction = self.engine.begin()
+        held = lease.held_on(self.engine)
         run = Run(self, transaction, identity)
         lines = log_lines.LogLines(self.engine.limits)
         result = RunResult(transaction.base_ts, log_lines=lines.lines, read_set=transaction.read_set)
         token = log_lines.current.set(lines)
         limits_token = activate(self.engine.limits)
         try:
-            lease.check(transaction)
+            if held is not None:
+                held.check(transaction)
             result.value, result.tree = body(run)
             run.finish()
+            if held is not None:
+                held.check_time()
             # Before the commit: a mutation whose answer cannot be given has not happened.
             encoded_result(result, self.engine.limits)
         except Exception as error:
@@ -337,9 +347,22 @@ class Runner:
 
         try:
             result.ts = self.engine.commit(transaction, outcome=outcome if key is not None else None)
+            self._remove_files(run.deleted_files, result.ts)
         except ReactiveDBError as error:
             result.error = error
         return result
+
+    def _remove_files(self, ids: list[str], ts: int) -> None:
+        """Remove the files that a commit has deleted, once it is durable."""
+        table = self.engine.catalog.find(FILES)
+        gone = [id for id in ids if table is not None and self.engine.load(table, id) is None]
+
+        def durable(error: StorageError | None) -> None:
+            for id in gone if error is None else ():
+                self.files.remove_later(id)
+
+        if gone:
+            self.engine.committer.when_durable(ts, durable)
 
 
 async def call_action(
