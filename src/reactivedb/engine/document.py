@@ -114,7 +114,7 @@ class DocumentCache:
     def __init__(self, size_bytes_max: int) -> None:
         self._size_bytes_max = size_bytes_max
         self._size_bytes = 0
-        # The ids that were offered lately, in two generations of at most `_OFFERED_MAX`.
+        # The ids that were offered lately, in two generations of about `_OFFERED_MAX`.
         self._offered: set[str] = set()
         self._offered_before: set[str] = set()
         self._documents: OrderedDict[str, StoredDocument] = OrderedDict()
@@ -129,13 +129,12 @@ class DocumentCache:
         """Whether it is there; unlike `get`, no use of it."""
         return id in self._documents
 
-    def offer(self, document: StoredDocument) -> None:
-        """Keep a document that was offered lately; otherwise remember that it was."""
-        if document.id in self._offered or document.id in self._offered_before:
-            self.put(document)
-            return
-        self._offered.add(document.id)
-        if len(self._offered) == _OFFERED_MAX:
+    def offer(self, documents: dict[str, StoredDocument]) -> None:
+        """Keep the documents that were offered lately; of the others, remember that they were."""
+        for id in self._offered.intersection(documents) | self._offered_before.intersection(documents):
+            self.put(documents[id])
+        self._offered.update(documents)
+        if len(self._offered) >= _OFFERED_MAX:
             self._offered_before, self._offered = self._offered, set()
 
     def put(self, document: StoredDocument) -> None:

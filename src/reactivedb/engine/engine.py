@@ -126,11 +126,11 @@ class Engine:
         missing = [id for id in ids if id not in self.cache]
         fetched: dict[str, StoredDocument] = {}
         if missing:
-            for version in self.storage.get_many(table.number, missing):
-                document = StoredDocument(table, version.id, version.ts, version.value)
+            for id, ts, value in self.storage.get_many(table.number, missing):
+                document = StoredDocument(table, id, ts, value)
                 if not document.gone:
-                    fetched[document.id] = document
-                    self.cache.offer(document)
+                    fetched[id] = document
+            self.cache.offer(fetched)
         return fetched
 
     def check_id(self, id: str, table_name: str, path: str) -> None:
