@@ -69,6 +69,15 @@ class Limits:
     environment_name_length_max: int = 40
     environment_value_size_bytes_max: int = 8 * KIB
 
+    # Files. Larger than what people film with their phones; it bounds what one upload can take of the disk.
+    file_size_bytes_max: int = 1024 * MIB
+    # Two words of 127 characters, as RFC 6838 has it.
+    file_content_type_length_max: int = 255
+    # Convex gives its URLs an hour; here it bounds how long one can be used by whoever found it.
+    upload_url_lifetime_s: float = 3600.0
+    # Each holds a connection and two pieces of its file.
+    uploads_max: int = 1_000
+
     # Decoded documents kept in memory: bounds resident size, not correctness.
     document_cache_size_bytes_max: int = 64 * MIB
     # Results of queries that nobody subscribes to any more, kept in case somebody asks again.

@@ -143,7 +143,7 @@ def insert_table(ctx: rdb.MutationCtx) -> None:
 
 @rdb.mutation
 def insert_class(ctx: rdb.MutationCtx) -> None:
-    ctx.db.insert(rdb.StoredFile(sha256="", size=0))
+    ctx.db.insert(rdb.StoredFile(sha256="", size=0, content_type=None))
 
 
 @rdb.mutation

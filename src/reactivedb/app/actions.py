@@ -21,6 +21,7 @@ from ..functions import (
     ActionCtx,
     CallError,
     Environment,
+    FileTransfer,
     FunctionDefinition,
     Identity,
     Kind,
@@ -227,6 +228,10 @@ class Actions:
         result = self._runtime.runner.transact(body, ANONYMOUS)
         await self._runtime.durable(result.ts)
         result.unwrap()
+
+    @property
+    def files(self) -> FileTransfer:
+        return self._runtime.files
 
     def now_ms(self) -> float:
         return self._runtime.engine.clock.now_ns() / 1e6

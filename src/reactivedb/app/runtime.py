@@ -20,6 +20,7 @@ from ..errors import RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
     Deployment,
+    FileTransfer,
     FunctionDefinition,
     Identity,
     Jobs,
@@ -32,7 +33,7 @@ from ..functions import (
     guard,
     request_id_of,
 )
-from ..storage import Storage
+from ..storage import FileStore, Storage
 from ..subscriptions import QueryCache, QuerySet
 from .actions import NO_REQUEST, Actions
 from .calls import CallResult, args_of
@@ -63,6 +64,8 @@ class Runtime:
         self.engine.forget_outcomes()
         self.engine.retention.catch_up(budget_s=_FORGETTING_BUDGET_S)
         self.deployment = Deployment(process=dict(os.environ))
+        self._file_store = FileStore(storage.files_folder)
+        self.files = FileTransfer(self._file_store, self)
         self.runner = self._runner_of(app)
         self.report = RunReport(lambda: self.production)
         self.cache = QueryCache(
@@ -91,12 +94,16 @@ class Runtime:
             if self.jobs.enabled:
                 self.tasks.start(self.jobs.run)
             self.schema_work.start()
+            self.tasks.start(self.files.sweep)
             await self.tasks.run(started)
         finally:
             self._closed = True
             self.jobs.end()
             self.delivery.end()
-            self.engine.close()
+            try:
+                self.engine.close()
+            finally:
+                self._file_store.close()
 
     def stop(self) -> None:
         """End `serve`: running actions are cancelled, their jobs fail. Called on the loop."""
@@ -127,7 +134,9 @@ class Runtime:
         self.committed()
 
     def _runner_of(self, app: App) -> Runner:
-        return Runner(self.engine, app.registry, deployment=self.deployment, env=app.env)
+        return Runner(
+            self.engine, app.registry, deployment=self.deployment, env=app.env, files=self._file_store
+        )
 
     # Users
 
@@ -286,6 +295,7 @@ class Runtime:
         return (
             self.schema_work.is_idle
             and self.jobs.is_idle
+            and not self.files.is_sweeping
             and not self.actions.running
             and self.delivery.is_idle
         )

@@ -319,9 +319,9 @@ class Transaction:
             for found in validator.find_ids(fields):
                 self._engine.check_id(found.id, found.table, found.path)
 
-    def insert(self, table: TableState, fields: dict[str, Value]) -> str:
-        """Add a document of checked fields; gives its new id."""
-        id = self._new_id(table)
+    def insert(self, table: TableState, fields: dict[str, Value], *, id: str | None = None) -> str:
+        """Add a document of checked fields; gives its new id, or the one that was made for it."""
+        id = id or self._new_id(table)
         creation_time = self._engine.next_creation_time(self.now_ms)
         self._write(table, {"_id": id, "_creationTime": creation_time, **fields}, base=None)
         return id

@@ -5,6 +5,8 @@ from .crons import BoundCron, Cron, Crons
 from .deployment import Deployment
 from .environment import Environment, declared_environment, stored_value
 from .failure import CallError, describe
+from .file_storage import FILES_PATH, UPLOAD_PATH, AsyncFiles, Blob, FileReader, FileWriter
+from .file_transfer import FileHost, FileTransfer, OpenFile
 from .http_router import HttpRoute, HttpRouter
 from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
@@ -12,7 +14,7 @@ from .log_lines import without_surrogates
 from .moment import now_ms, random
 from .ownership import own
 from .pagination import PaginationOptions, PaginationResult
-from .query import OrderedQuery, Query
+from .query import OrderedQuery, Query, range_of
 from .registration import (
     Kind,
     RegisteredAction,
@@ -46,19 +48,27 @@ from .upsert import Upserted
 __all__ = [
     "ADMIN",
     "ANONYMOUS",
+    "FILES_PATH",
     "IN_PROCESS",
     "JOBS",
     "LIST_VARIABLES",
     "SYSTEM_TABLES",
     "UPDATE_VARIABLES",
+    "UPLOAD_PATH",
     "ActionCtx",
     "ActionHost",
+    "AsyncFiles",
+    "Blob",
     "BoundCron",
     "CallError",
     "Cron",
     "Crons",
     "Deployment",
     "Environment",
+    "FileHost",
+    "FileReader",
+    "FileTransfer",
+    "FileWriter",
     "FunctionDefinition",
     "HttpRoute",
     "HttpRouter",
@@ -67,6 +77,7 @@ __all__ = [
     "Jobs",
     "Kind",
     "MutationCtx",
+    "OpenFile",
     "OrderedQuery",
     "PaginationOptions",
     "PaginationResult",
@@ -98,6 +109,7 @@ __all__ = [
     "own",
     "query",
     "random",
+    "range_of",
     "request_id_of",
     "run_outside",
     "stored_value",

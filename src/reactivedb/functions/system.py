@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 from ..engine import SystemTable
-from ..schema import Index, TableDefinition, v
+from ..schema import Index, StoredFile, TableDefinition, table_definition
 
 JOBS: Final = "_scheduled_functions"
 FILES: Final = "_storage"
 CRON_JOBS: Final = "_cron_jobs"
 VARIABLES: Final = "_environment_variables"
+# In the ids of files, which are made before their rows are.
+FILE_TABLE_NUMBER: Final = 513
 
 # The states of a job.
 PENDING: Final = "pending"
@@ -22,8 +24,6 @@ IN_PROGRESS: Final = "inProgress"
 SUCCESS: Final = "success"
 FAILED: Final = "failed"
 CANCELED: Final = "canceled"
-
-_FILE: Final = v.object({"sha256": v.string(), "size": v.number(), "contentType": v.optional(v.string())})
 
 
 def _table(name: str, **fields_of_index: tuple[str, ...]) -> TableDefinition:
@@ -35,7 +35,7 @@ def _table(name: str, **fields_of_index: tuple[str, ...]) -> TableDefinition:
 
 SYSTEM_TABLES: Final = (
     SystemTable(512, _table(JOBS, by_state=("state.kind", "scheduledTime"), by_completed=("completedTime",))),
-    SystemTable(513, TableDefinition(FILES, validator=_FILE)),
+    SystemTable(FILE_TABLE_NUMBER, table_definition(StoredFile)),
     SystemTable(514, _table(VARIABLES, by_name=("name",))),
     SystemTable(515, _table(CRON_JOBS, by_name=("name",))),
 )

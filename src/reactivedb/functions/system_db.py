@@ -1,19 +1,21 @@
 """How does a function read the product's own tables?
 
-`ctx.db.system` reads `_scheduled_functions` and `_storage` as dicts, reactively and in the same transaction
-as all else. They are written by the scheduler and the file store only; `ctx.db` itself does not see them.
+`ctx.db.system` reads `_scheduled_functions` as dicts and `_storage` as `StoredFile`, reactively and in the
+same transaction as all else. Only the scheduler and the file store write them; `ctx.db` does not see them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, overload
 
 from ..engine import Catalog, IndexScan, Transaction
 from ..errors import SchemaError, ValidationError
+from ..schema import Id, StoredFile
 from ..values import decode_id
 from .pagination import Journal
 from .query import Query
 from .sources import Scan
+from .system import FILES
 
 SystemTableName = Literal["_scheduled_functions", "_storage"]
 # There are system tables that functions do not see.
@@ -29,7 +31,11 @@ class SystemReader:
         self._catalog = catalog
         self._journal = journal
 
-    def get(self, id: str, /) -> dict[str, Any] | None:
+    @overload
+    def get(self, id: Id[StoredFile], /) -> StoredFile | None: ...
+    @overload
+    def get(self, id: str, /) -> Any: ...
+    def get(self, id: str, /) -> Any:
         """The job or the file with that id, or None.
 
         Raises:
@@ -47,18 +53,31 @@ class SystemReader:
         document = self._transaction.get(id)
         return None if document is None else document.object()
 
+    @overload
     def query(
-        self, table: SystemTableName, /, *, index: SystemIndexName = "by_creation_time"
-    ) -> Query[dict[str, Any]]:
+        self,
+        table: type[StoredFile] | Literal["_storage"],
+        /,
+        *,
+        index: SystemIndexName = "by_creation_time",
+    ) -> Query[StoredFile]: ...
+    @overload
+    def query(
+        self, table: Literal["_scheduled_functions"], /, *, index: SystemIndexName = "by_creation_time"
+    ) -> Query[dict[str, Any]]: ...
+    def query(
+        self, table: type[StoredFile] | SystemTableName, /, *, index: SystemIndexName = "by_creation_time"
+    ) -> Query[Any]:
         """All jobs or all files, in the order of creation or of their ids.
 
         Raises:
             SchemaError: `UnknownTable`, `UnknownIndex`.
         """
-        state = self._catalog.find(table)
-        if state is None or table not in _READABLE:
+        name = FILES if table is StoredFile else table
+        state = self._catalog.find(name) if isinstance(name, str) else None
+        if state is None or name not in _READABLE:
             raise SchemaError(
-                f"`{table}` is no system table - there are `_scheduled_functions` and `_storage`",
+                f"`{table}` is no system table - there are `_scheduled_functions` and `rdb.StoredFile`",
                 code="UnknownTable",
                 table=table,
             )

@@ -249,11 +249,14 @@ def _not_stored(document: Document, name: str) -> ValidationError:
 
 
 class StoredFile(Document):
-    """What is known of a file in `_storage`."""
+    """What is known of a file: a row of `_storage`, which the file store writes and functions read."""
 
+    # In base64.
     sha256: str
+    # In bytes.
     size: float
-    content_type: str | None = None
+    # As the upload had it; None if it had none.
+    content_type: str | None
 
 
 # A name that no user may give to a table.

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from reactivedb.errors import SchemaError
 from reactivedb.schema.bounds import Source
-from reactivedb.schema.document import Document
+from reactivedb.schema.document import Document, StoredFile
 from reactivedb.schema.index import IndexRange
 from reactivedb.schema.migration import Migration
 from reactivedb.schema.table import Table, TableDefinition, table_definition
@@ -69,7 +69,7 @@ class Schema:
 def _check_references(tables: dict[str, TableDefinition]) -> None:
     for definition in tables.values():
         for reference in definition.rules.references:
-            if reference.target not in tables:
+            if reference.target not in tables and reference.target != StoredFile.__table__:
                 raise SchemaError(
                     f"`{definition.name}.{reference.field}` has a rule for the deletion of documents of"
                     f" `{reference.target}`, which is no table of this application - pass the module that"

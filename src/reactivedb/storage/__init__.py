@@ -12,6 +12,7 @@ from .contract import (
     StoredVersion,
     TableRow,
 )
+from .files import PART_SUFFIX, FileStore, PartialFile
 from .memory import MemoryStorage
 from .sqlite import SqliteStorage
 from .sqlite_copy import copy_sqlite
@@ -19,14 +20,17 @@ from .sqlite_open import Durability, open_sqlite
 
 __all__ = [
     "LOG_WRITE_SIZE_BYTES",
+    "PART_SUFFIX",
     "Catalog",
     "Commit",
     "DocumentWrite",
     "Durability",
+    "FileStore",
     "IndexRow",
     "LogExtent",
     "MemoryStorage",
     "Outcome",
+    "PartialFile",
     "SqliteStorage",
     "Storage",
     "StoredVersion",

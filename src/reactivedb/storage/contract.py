@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 
@@ -141,6 +142,16 @@ class Storage(Protocol):
     @property
     def sync_cost_s(self) -> float:
         """What one small sync took when the storage was opened; 0 where `sync` does nothing."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """The database's file; None: it is in memory."""
+        ...
+
+    @property
+    def files_folder(self) -> Path | None:
+        """Where the files lie that rows of it tell of (`FileStore`); None: they end with it."""
         ...
 
     def catalog(self) -> Catalog:

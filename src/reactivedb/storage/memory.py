@@ -55,6 +55,8 @@ class MemoryStorage:
     """`Storage` in plain Python structures; see `contract.Storage`."""
 
     sync_cost_s = 0.0
+    path = None
+    files_folder = None
 
     def __init__(self) -> None:
         self._tables: dict[int, TableRow] = {}

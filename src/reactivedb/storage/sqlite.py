@@ -106,6 +106,7 @@ class SqliteStorage:
         checkpoint_pages: int,
     ) -> None:
         self.path = path
+        self.files_folder = path.with_name(path.name + ".files")
         self.sync_cost_s = 0.0
         self._connection = connection
         self._lock = lock
