@@ -22,6 +22,7 @@ ROWS = (
     {"engine", "client"},
     {"functions"},
     {"subscriptions", "auth"},
+    {"sign_in"},
     {"app"},
     {"sync", "codegen"},
     {"server"},

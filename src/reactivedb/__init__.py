@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     )
     from .server.asgi import asgi
     from .server.serving import serve
+    from .sign_in import SignIn
     from .values import UNSET, Int64, Unset, Value
 
 __version__ = "0.1.0"
@@ -122,6 +123,7 @@ __all__ = [
     "SchemaError",
     "SchemaProgress",
     "SchemaReport",
+    "SignIn",
     "StorageError",
     "StoredFile",
     "Table",
@@ -225,6 +227,7 @@ _HOMES = {
         "updated_at",
         "v",
     ),
+    "sign_in": ("SignIn",),
     "values": (
         "UNSET",
         "Int64",

@@ -114,6 +114,28 @@ class Limits:
     # What a client says while its token is verified waits, up to one message of the largest size.
     unread_messages_max: int = 1_000
 
+    # Our own sign-in (`sign_in`). The shortest password is NIST's; the longest is far above any passphrase, and
+    # quickly hashed.
+    password_length_min: int = 8
+    password_size_bytes_max: int = KIB
+    sign_in_name_length_max: int = 128
+    # Failures on one account, or from one known device, in a row; one is forgotten every minute. A million
+    # guesses take two years.
+    sign_in_failures_max: int = 10
+    sign_in_failure_recovery_s: float = 60.0
+    # Failures of unknown devices on all accounts together: slows down who tries one password on all names.
+    sign_in_failures_total_max: int = 300
+    sign_in_failure_total_recovery_s: float = 0.5
+    # New accounts and new anonymous users, of which each is a row for good.
+    sign_ups_max: int = 100
+    sign_up_recovery_s: float = 1.0
+    anonymous_users_max: int = 500
+    anonymous_user_recovery_s: float = 0.1
+    # Beyond, a caller would wait for seconds.
+    password_hashes_waiting_max: int = 64
+    # One person's devices; the one that was idle longest makes room.
+    sign_in_sessions_per_user_max: int = 100
+
     # The answer to a client's mutation is kept this long for replays (two weeks, as Convex does).
     outcome_retention_s: float = 14 * 24 * 3600.0
     # A finished job can be looked at for a week.

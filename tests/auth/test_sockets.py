@@ -246,7 +246,7 @@ async def test_an_accident_while_a_token_is_verified_costs_one_connection(house:
     async def broken(host: str, port: int) -> list[str]:
         raise KeyError(host)
 
-    house.runtime.auth = Verifier(
+    house.runtime.trusted.verifier = Verifier(
         [house.provider.oidc()],
         clock=house.clock,
         limits=house.runtime.limits,

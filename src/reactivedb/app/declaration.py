@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..auth import CustomJwtProvider, OidcProvider, Provider
 from ..clock import Clock, SystemClock
 from ..errors import SchemaError
-from ..functions import Crons, HttpRouter, Registry, declared_environment
+from ..functions import SYSTEM_TABLES, Crons, HttpRouter, Registry, declared_environment
 from ..limits import DEFAULT_LIMITS, Limits
 from ..schema import Schema
+from ..sign_in import SIGN_IN_TABLES, SignIn, add_functions
 from ..storage import MemoryStorage, Storage, open_sqlite
 from .declared_limits import check_declared
 from .runtime import Runtime
@@ -37,7 +38,7 @@ class App:
     tokens are accepted, of which the first that fits counts. `static` is a folder beside that module, served
     at `/`. `env` declares environment variables and what they may be, as `{"MODE": Literal["on", "off"]}`.
     `http` has the HTTP actions.
-    `crons` says what runs by the clock.
+    `crons` says what runs by the clock. With `sign_in`, users have their accounts here.
 
     Raises:
         SchemaError: the program declares something that cannot work.
@@ -52,6 +53,7 @@ class App:
         env: Mapping[str, Any] | None = None,
         http: HttpRouter | None = None,
         crons: Crons | None = None,
+        sign_in: SignIn | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         caller = _caller_globals()
@@ -71,6 +73,11 @@ class App:
         self.http = _checked_router(http)
         self.registry = Registry(modules, root=self.root, http=http)
         self.crons = {} if crons is None else crons.bind(self.registry)
+        self.sign_in = _checked_sign_in(sign_in)
+        self.system_tables = SYSTEM_TABLES
+        if sign_in is not None:
+            self.system_tables += SIGN_IN_TABLES
+            add_functions(self.registry, sign_in)
         check_declared(self.schema, self.registry, limits)
 
     def open(
@@ -159,6 +166,13 @@ def _checked_router(http: HttpRouter | None) -> HttpRouter | None:
     if http is not None and not isinstance(http, HttpRouter):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SchemaError(f"`http` is an `HttpRouter`, got `{http!r}`", code="NotARouter")
     return http
+
+
+def _checked_sign_in(sign_in: SignIn | None) -> SignIn | None:
+    """Raises: SchemaError, if it is something else."""
+    if sign_in is not None and not isinstance(sign_in, SignIn):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise SchemaError(f"`sign_in` is a `SignIn`, got `{sign_in!r}`", code="InvalidSignIn")
+    return sign_in
 
 
 def _static_dir(static: str | None, app_file: object) -> Path | None:

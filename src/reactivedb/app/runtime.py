@@ -41,6 +41,7 @@ from .delivery import Delivery
 from .run_report import RunReport
 from .schema_work import SchemaWork, declare
 from .tasks import Tasks
+from .trust import Trust
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -76,9 +77,11 @@ class Runtime:
         self.jobs = Jobs(self.engine, self)
         self.delivery = Delivery(self.engine, self.cache, self.jobs, self.tasks)
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
-        # Accepted whatever the application declares: those of whoever serves it.
-        self._own_providers: tuple[Provider, ...] = ()
-        self.auth = self._verifier(app)
+        self.trusted = Trust(
+            self.engine, self.deployment, tasks=self.tasks, allow_private=lambda: not self.production
+        )
+        self.trusted.open_keys(app)
+        self.trusted.declare(app)
         # Set by whoever knows the admin key; without it, nobody is an administrator.
         self.is_admin_key: Callable[[str], bool] = _no_admin_key
         self._closed = False
@@ -120,12 +123,13 @@ class Runtime:
 
         Raises:
             SchemaError: what is stored does not fit the new schema.
+            StorageError: there can be no keys for the sign-in that it declares.
         """
         with self.engine.lock:
+            self.trusted.open_keys(app)
             declare(self.engine, app)
             self.actions.retire(self.app.registry)
-            if app.auth != self.app.auth:
-                self.auth = self._verifier(app)
+            self.trusted.declare(app)
             self.app = app
             self.runner = self._runner_of(app)
             self.cache.reload(self.runner)
@@ -142,16 +146,12 @@ class Runtime:
 
     def trust(self, *providers: Provider) -> None:
         """Accept tokens of these providers too, with this application and those that replace it."""
-        self._own_providers = providers
-        self.auth = self._verifier(self.app)
+        self.trusted.serve(*providers)
 
-    def _verifier(self, app: App) -> Verifier:
-        return Verifier(
-            (*app.auth, *self._own_providers),
-            clock=self.engine.clock,
-            limits=self.limits,
-            allow_private=lambda: not self.production,
-        )
+    @property
+    def auth(self) -> Verifier:
+        """Tells whose a token is."""
+        return self.trusted.verifier
 
     # Calls from outside
 

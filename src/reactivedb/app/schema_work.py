@@ -27,7 +27,6 @@ from ..engine import (
     work_step,
 )
 from ..errors import SchemaError, StorageError
-from ..functions import SYSTEM_TABLES
 from ..storage import MemoryStorage, copy_sqlite, open_sqlite
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class SchemaWork:
 def declare(engine: Engine, app: App) -> SchemaReport:
     """Make the application's tables those of the engine. Raises as `Engine.declare` does."""
     schema = app.schema
-    return engine.declare(schema.tables.values(), SYSTEM_TABLES, schema.migrations)
+    return engine.declare(schema.tables.values(), app.system_tables, schema.migrations)
 
 
 def migrate(

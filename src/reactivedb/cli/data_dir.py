@@ -2,21 +2,20 @@
 
 `data.db` is the database. Under `dev`, `admin_key` holds the admin key and `identity_key` the one that
 signs users' tokens, both readable by their owner alone, and `url` where the server last listened, so that
-`reactivedb run` finds it. `serve` keeps only the admin key's SHA-256, in `admin_key_sha256`.
+`reactivedb run` finds it. `serve` keeps only the admin key's SHA-256, in `admin_key_sha256`. What the
+database itself puts beside its file has a name that begins with the file's.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import StorageError
 from ..server.admin import AdminKey
+from ..storage import write_private
 
 _NAME = ".reactivedb"
 
@@ -50,14 +49,14 @@ class DataDir:
         """The admin key, made on the first start. Raises: StorageError."""
         file = self.path / "admin_key"
         if not file.exists():
-            _write_private(file, f"reactivedb|{secrets.token_hex(32)}\n")
+            write_private(file, f"reactivedb|{secrets.token_hex(32)}\n")
         return file.read_text().strip()
 
     def identity_key(self, make: Callable[[], str]) -> str:
         """The private key that users' tokens are signed with under `dev`; `make` is asked for the first."""
         file = self.path / "identity_key"
         if not file.exists():
-            _write_private(file, make())
+            write_private(file, make())
         return file.read_text()
 
     def production_key(self, given: str | None) -> AdminKey | None:
@@ -65,13 +64,13 @@ class DataDir:
         file = self.path / "admin_key_sha256"
         if given is not None:
             key = AdminKey.of(given)
-            _write_private(file, key.digest.hex() + "\n")
+            write_private(file, key.digest.hex() + "\n")
             return key
         return AdminKey(bytes.fromhex(file.read_text().strip())) if file.exists() else None
 
     def remember_url(self, url: str) -> None:
         """Raises: StorageError."""
-        _write_private(self.path / "url", url + "\n")
+        write_private(self.path / "url", url + "\n")
 
     def known_url(self) -> str | None:
         return _read(self.path / "url")
@@ -82,21 +81,3 @@ class DataDir:
 
 def _read(file: Path) -> str | None:
     return file.read_text().strip() if file.is_file() else None
-
-
-def _write_private(file: Path, text: str) -> None:
-    """Replace a file so that at no moment anybody but its owner can read it. Raises: StorageError."""
-    new = file.with_name(f"{file.name}.new")
-    try:
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-            stream.write(text)
-        new.replace(file)
-    except OSError as error:
-        with suppress(OSError):  # what is told is why it could not be written
-            new.unlink(missing_ok=True)
-        raise StorageError(
-            f"`{file}` cannot be written ({error.strerror}) - make room or mend its rights, or pass another "
-            "`--data`",
-            code="DiskFull" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "DataFolderNotWritable",
-        ) from error

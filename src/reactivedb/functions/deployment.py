@@ -9,10 +9,11 @@ that is reached by other addresses than those it listens at says so in `CONVEX_C
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar, cast
 
 from ..errors import RequestError
 
+T = TypeVar("T")
 UrlName = Literal["CONVEX_CLOUD_URL", "CONVEX_SITE_URL"]
 URL_NAMES: Final[tuple[UrlName, ...]] = ("CONVEX_CLOUD_URL", "CONVEX_SITE_URL")
 
@@ -23,6 +24,15 @@ class Deployment:
     def __init__(self, process: Mapping[str, str] | None = None) -> None:
         self.process: Mapping[str, str] = process or {}
         self._urls: dict[str, str] = {}
+        self._parts: dict[type[Any], Any] = {}
+
+    def put(self, part: object) -> None:
+        """Keep what modules above need in runs of their functions, in the place of one of its type."""
+        self._parts[type(part)] = part
+
+    def part(self, kind: type[T]) -> T:
+        """What `put` was given of that type."""
+        return cast("T", self._parts[kind])
 
     def listens_at(self, cloud_url: str | None, site_url: str | None) -> None:
         """Take the addresses of the ports; None: they are not known."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from ..errors import FunctionNotFoundError, RequestError, SchemaError, ValidationError
 from ..protocol import canonical_path, normalize_path
@@ -17,6 +17,8 @@ from ..schema import ArgsValidator, Validator, returns_validator
 from .http_router import HttpRouter
 from .registration import Kind, RegisteredFunction
 from .system_functions import SYSTEM_FUNCTIONS
+
+SYSTEM_PREFIX: Final = "_system/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Registry:
 
     def __iter__(self) -> Iterator[FunctionDefinition]:
         """The application's own functions."""
-        return (known for known in self._by_path.values() if known.path not in SYSTEM_FUNCTIONS)
+        return (known for known in self._by_path.values() if not known.path.startswith(SYSTEM_PREFIX))
 
     def of(self, reference: RegisteredFunction[..., Any], kind: Kind | None = None) -> FunctionDefinition:
         """The entry of a function object.
@@ -107,7 +109,7 @@ class Registry:
             FunctionNotFoundError: in the same words for a missing and an internal function.
             ValidationError: `InvalidFunctionPath` or `WrongKind`.
         """
-        if path.startswith("_system/") and not internal:
+        if path.startswith(SYSTEM_PREFIX) and not internal:
             raise RequestError("You do not have permission to perform this operation", code="Forbidden")
         definition = self._spellings.get(normalize_path(path))
         if definition is None or (definition.internal and not internal):

@@ -14,6 +14,7 @@ from .contract import (
 )
 from .files import PART_SUFFIX, FileStore, PartialFile
 from .memory import MemoryStorage
+from .private_file import write_private
 from .sqlite import SqliteStorage
 from .sqlite_copy import copy_sqlite
 from .sqlite_open import Durability, open_sqlite
@@ -37,4 +38,5 @@ __all__ = [
     "TableRow",
     "copy_sqlite",
     "open_sqlite",
+    "write_private",
 ]

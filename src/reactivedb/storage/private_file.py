@@ -1,0 +1,32 @@
+"""How is a secret kept in a file beside the database?"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import StorageError
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace a file so that at no moment anybody but its owner can read it.
+
+    Raises:
+        StorageError: `DiskFull`, `DataFolderNotWritable`.
+    """
+    new = file.with_name(f"{file.name}.new")
+    try:
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+            stream.write(text)
+        new.replace(file)
+    except OSError as error:
+        with suppress(OSError):  # what is told is why it could not be written
+            new.unlink(missing_ok=True)
+        raise StorageError(
+            f"`{file}` cannot be written ({error.strerror}) - make room or mend its rights, or keep the data "
+            "in another folder",
+            code="DiskFull" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "DataFolderNotWritable",
+        ) from error
