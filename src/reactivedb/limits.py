@@ -101,6 +101,17 @@ class Limits:
     message_size_bytes_max: int = 17 * MIB
     # An HTTP action's request, as Convex has it.
     http_body_size_bytes_max: int = 20 * MIB
+    # The head of a request: a token of the largest size and, beside it, what browsers and proxies add.
+    http_head_size_bytes_max: int = 64 * KIB
+    # Who has not sent the head of a request by then holds a connection for nothing.
+    http_head_s: float = 20.0
+    # A body may stand still for this long, and moves on average at this pace, as the slowest phones do.
+    http_body_idle_s: float = 20.0
+    http_body_rate_bytes_per_s_min: int = 4 * KIB
+    # As Convex's actions in Node: by then nobody waits for the answer any more.
+    http_action_s_max: float = 600.0
+    # One request for many queries: more than a page needs, and few enough to be answered in a breath.
+    queries_per_batch_max: int = 1_000
     # Larger transitions are split: as TransitionChunk for npm, in continuation frames for the others.
     chunk_size_bytes: int = 5_000_000
     frame_size_bytes_max: int = 15 * MIB

@@ -20,6 +20,8 @@ class CallResult:
     error: CallError | None
     log_lines: list[str]
     ts: int
+    # The database's own failure, by its code: nothing is wrong with the call, and it may be tried again.
+    unavailable: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..auth import Provider, Verifier
 from ..engine import Engine
-from ..errors import RequestError, StorageError
+from ..errors import ConflictError, RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
     Deployment,
@@ -262,7 +262,8 @@ class Runtime:
             except RequestError as error:
                 result.error = error
         error = describe(result.error, request_id=request_id, production=self.production)
-        return CallResult(None, error, lines, result.ts)
+        unavailable = result.error.code if isinstance(result.error, ConflictError | StorageError) else None
+        return CallResult(None, error, lines, result.ts, unavailable)
 
     # What jobs need (`JobHost`)
 

@@ -1,8 +1,9 @@
 """What happens to every request before routing?
 
 Clients put the deployment's URL and the path together as strings, so a URL with a slash at its end gives
-`//api/...`: runs of slashes become one. And browsers on any origin may call `/api` (section c.3 of the
-protocol), which is safe because rights travel in headers and never in cookies.
+`//api/...`: runs of slashes become one, but for those in the path of an HTTP action, which is the handler's
+to read. And browsers on any origin may call `/api` (section c.3 of the protocol), which is safe because
+rights travel in headers and never in cookies.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SLASHES: Final = re.compile("/{2,}")
+_HTTP_ACTION: Final = re.compile("/+http(/+|$)")
 _PREFLIGHT_AGE_S: Final = 86_400
 
 
@@ -26,7 +28,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "//" in scope["path"]:
-            scope = {**scope, "path": _SLASHES.sub("/", scope["path"])}
+            scope = {**scope, "path": _squeezed(scope)}
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         if scope["type"] != "http" or origin is None or not is_api(route_path(scope)):
@@ -42,6 +44,15 @@ def route_path(scope: Scope) -> str:
     root: str = scope.get("root_path", "")
     path: str = scope["path"]
     return path[len(root) :] if root and path.startswith(root) else path
+
+
+def _squeezed(scope: Scope) -> str:
+    path = route_path(scope)
+    before = scope["path"].removesuffix(path)
+    action = _HTTP_ACTION.match(path)
+    if action is None:
+        return _SLASHES.sub("/", before + path)
+    return f"{before}/http{action[1][:1]}{path[action.end() :]}"
 
 
 def is_api(path: str) -> bool:

@@ -16,7 +16,7 @@ from ..app import CallResult, Runtime
 from ..functions import ADMIN, LIST_VARIABLES, UPDATE_VARIABLES
 from ..values import dumps, loads
 from .admin import Addresses, AdminKey, admin_from, check_origin, require_admin
-from .http_api import read_body
+from .bodies import read_body
 from .replies import Refusal, json_response
 
 
@@ -36,7 +36,8 @@ class EnvironmentApi:
 
     async def update(self, request: Request) -> Response:
         self._require_admin(request)
-        body = loads(await read_body(request, self._runtime.limits.message_size_bytes_max))
+        limits = self._runtime.limits
+        body = loads(await read_body(request, limits.message_size_bytes_max, limits))
         changes = cast("dict[str, Any]", body).get("changes") if isinstance(body, dict) else None
         _succeeded(
             await self._runtime.call("mutation", UPDATE_VARIABLES, {"changes": changes}, identity=ADMIN)

@@ -3,15 +3,17 @@
 Below `/http` on the main port, which the handler does not see, and at the root of the site port (section c.6
 of the protocol). Bodies are streamed both ways; nothing is added to a response, CORS is the handler's own.
 A token in `Authorization` makes the caller known; one that is not accepted makes it nobody, for a handler may
-have rules of its own for that header.
+have rules of its own for that header. A handler is cancelled when its client leaves or when it takes too long
+to begin its answer. Paths that lead out of a folder reach no handler: whoever means well does not send them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final, cast
+from urllib.parse import quote, unquote
 
 import anyio
 from starlette.requests import Request
@@ -25,12 +27,15 @@ from ..functions import ANONYMOUS, ActionCtx, CallError, HttpRoute, Identity
 from ..values import dumps
 from .admin import AdminKey, identity_from
 from .edge import route_path
-from .replies import Refusal, error_response, json_response, printable
+from .http_streams import Reply, RequestBody
+from .replies import Refusal, json_response, printable
 
 PREFIX: Final = "/http"
 _PREFIX: Final = re.compile(r"/http(?=/|$)")
-# How many times the limit a body may have and still be read to its end, to be refused politely.
-_DRAIN_FACTOR_MAX: Final = 4
+_RAW_PREFIX: Final = re.compile(rb"/+http(/.*)?", re.DOTALL)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_SEPARATORS: Final = re.compile(r"[/\\]")
+_DOTS: Final = frozenset({".", ".."})
 
 
 class BelowPrefix:
@@ -45,14 +50,16 @@ class BelowPrefix:
         if not _PREFIX.match(path):
             await self._application(scope, receive, send)
             return
-        raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        inner = {
-            **scope,
-            "path": path.removeprefix(PREFIX) or "/",
-            "raw_path": raw.partition(PREFIX.encode())[2] or b"/",
-            "root_path": "",
-        }
+        below = path.removeprefix(PREFIX) or "/"
+        inner = {**scope, "path": below, "raw_path": _raw_below(scope, below), "root_path": ""}
         await self._actions(inner, receive, send)
+
+
+def _raw_below(scope: Scope, path: str) -> bytes:
+    """What the client wrote for `path`; where `/http` itself is written with escapes, what it could have."""
+    root: str = scope.get("root_path", "")
+    found = _RAW_PREFIX.fullmatch((scope.get("raw_path") or b"").removeprefix(root.encode()))
+    return quote(path).encode() if found is None else found[1] or b"/"
 
 
 class HttpActions:
@@ -66,136 +73,145 @@ class HttpActions:
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
             return
+        if scope["path"].startswith("//"):
+            # From a site URL with a slash at its end.
+            raw: bytes = scope.get("raw_path") or b""
+            scope = {**scope, "path": f"/{scope['path'].lstrip('/')}", "raw_path": b"/" + raw.lstrip(b"/")}
+        path: str = scope["path"]
+        if _leads_astray(path):
+            await _bad_path(path).response(scope, receive, send)
+            return
         router = self._runtime.app.http
-        route = None if router is None else router.find(scope["method"], scope["path"])
+        route = None if router is None else router.find(scope["method"], path)
         if route is not None:
             await self._answer(route, scope, receive, send)
             return
         text = "This deployment has no HTTP actions."
         if router is not None:
-            text = f"No HttpAction routed for {scope['path']}"
+            text = f"No HttpAction routed for {path}"
         await PlainTextResponse(printable(text), status_code=404)(scope, receive, send)
 
     async def _answer(self, route: HttpRoute, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _Body(receive, self._runtime.limits.http_body_size_bytes_max)
-        reply = _Reply(send, without_body=scope["method"] == "HEAD")
+        body = RequestBody(receive, self._runtime.limits)
+        reply = Reply(send, without_body=scope["method"] == "HEAD")
         request = Request(scope, body.receive)
         identity = await self._identity(request)
+        name = f"{route.method} {route.pattern}"
 
         async def respond(ctx: ActionCtx) -> None:
-            response = await route.handler(ctx, request)
-            if not isinstance(response, Response):
-                raise ReactiveDBError(
-                    f"the handler of `{route.method} {route.pattern}` returned `{type(response).__name__}` - "
-                    "return a Starlette `Response`",
-                    code="NotAResponse",
-                )
-            try:
-                await response(scope, body.receive_disconnect, reply.send)
-            finally:
-                # Or what a stream has open would stay so until it is collected as garbage.
-                stream = response.body_iterator if isinstance(response, StreamingResponse) else None
-                if isinstance(stream, AsyncGenerator):
-                    await cast("AsyncGenerator[Any]", stream).aclose()
+            async def handle() -> None:
+                response = await route.handler(ctx, request)
+                if not isinstance(response, Response):
+                    raise ReactiveDBError(
+                        f"the handler of `{name}` returned `{type(response).__name__}` - "
+                        "return a Starlette `Response`",
+                        code="NotAResponse",
+                    )
+                await _send_whole(response, scope, reply)
 
-        error, told = await self._runtime.actions.run_http(
-            f"{route.method} {route.pattern}", respond, identity=identity
-        )
+            await self._while_wanted(handle, body, reply, name)
+
+        error, told = await self._runtime.actions.run_http(name, respond, identity=identity)
         if error is None:
             return
         if reply.started:
-            # Only a connection that breaks off tells the client that the body is not whole.
-            raise error
+            # Only a connection that breaks off tells the client that the body is not whole. What was the
+            # client's doing (it has left, it sent too much) needs no traceback in the log.
+            if not isinstance(error, Refusal):
+                raise error
+            return
         if isinstance(error, Refusal):
             await body.drain()
-            response = error_response(error.status, error.code, error.message)
+            response = error.response
         else:
             response = _failure(error, told)
+        if not body.ended:
+            response.headers["connection"] = "close"
         await response(scope, receive, reply.send)
+
+    async def _while_wanted(
+        self, handle: Callable[[], Awaitable[None]], body: RequestBody, reply: Reply, name: str
+    ) -> None:
+        """Run the handler to its end, unless its client leaves or it does not begin to answer.
+
+        Raises:
+            Refusal: it was cancelled, 408 or 504.
+        """
+        limit_s = self._runtime.limits.http_action_s_max
+        failure: Exception | None = None
+        left = False
+
+        async with anyio.create_task_group() as tasks:
+            scope = reply.handling = tasks.cancel_scope
+            scope.deadline = anyio.current_time() + limit_s
+
+            async def watch() -> None:
+                nonlocal left
+                await body.client_left()
+                if not reply.ended:
+                    left = True
+                    scope.cancel()
+
+            tasks.start_soon(watch)
+            try:
+                await handle()
+            except Exception as error:
+                # Kept for outside of the task group, which would wrap it.
+                failure = error
+            scope.cancel()
+        if failure is not None:
+            raise failure
+        if left:
+            raise Refusal(
+                HTTPStatus.REQUEST_TIMEOUT,
+                "RequestCancelled",
+                f"`{name}` was cancelled, for its client has left",
+            )
+        if not reply.started:
+            raise Refusal(
+                HTTPStatus.GATEWAY_TIMEOUT,
+                "HttpActionTimeout",
+                f"`{name}` had {limit_s:g} s (`http_action_s_max`) to begin its answer and did not - leave "
+                "long work to a job: `ctx.scheduler.run_after(0, ...)`",
+            )
 
     async def _identity(self, request: Request) -> Identity:
         header = request.headers.get("authorization")
         try:
-            return await identity_from(header, self._admin_key, self._runtime.auth)
+            identity = await identity_from(header, self._admin_key, self._runtime.auth)
         except (Refusal, AuthenticationError):
             return ANONYMOUS
+        return identity
 
 
-class _Body:
-    """A request's body, up to its limit.
+async def _send_whole(response: Response, scope: Scope, reply: Reply) -> None:
+    # That the client leaves is noticed for the whole handler, not once more for the response.
+    async def never_leaves() -> Message:
+        await anyio.sleep_forever()
+        raise AssertionError
 
-    Two may wait for the client: the handler for more of the body, and a streamed response for the client's
-    leaving. What the second finds of the body is held for the first, one piece at a time.
-    """
-
-    def __init__(self, receive: Receive, size_bytes_max: int) -> None:
-        self._receive = receive
-        self._size_bytes_max = size_bytes_max
-        self._size_bytes = 0
-        self._ended = False
-        self._reading = anyio.Lock()
-        self._held: Message | None = None
-        self._taken = anyio.Event()
-
-    async def receive(self) -> Message:
-        """The next piece of the body. Raises: Refusal, 413."""
-        if self._held is None:
-            async with self._reading:
-                # While this waited for its turn, a piece may have been found.
-                if self._held is None:
-                    return self._counted(await self._receive())
-        message, self._held = self._held, None
-        self._taken.set()
-        return self._counted(message)
-
-    async def receive_disconnect(self) -> Message:
-        """Wait until the client has left."""
-        while True:
-            async with self._reading:
-                if self._held is None or not self._held.get("more_body", False):
-                    message = await self._receive()
-                    if message["type"] != "http.request":
-                        return message
-                    self._held = message
-                    self._taken = anyio.Event()
-            if self._held.get("more_body", False):
-                await self._taken.wait()
-
-    def _counted(self, message: Message) -> Message:
-        self._size_bytes += len(message.get("body", b""))
-        self._ended = not message.get("more_body", False)
-        if self._size_bytes > self._size_bytes_max:
-            raise Refusal(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "BodyTooLarge",
-                f"expected at most {self._size_bytes_max} bytes of body",
-            )
-        return message
-
-    async def drain(self) -> None:
-        """Read on for a while: a client that is still writing cannot read why it is refused."""
-        while not self._ended and self._size_bytes <= _DRAIN_FACTOR_MAX * self._size_bytes_max:
-            message = await self._receive()
-            self._size_bytes += len(message.get("body", b""))
-            self._ended = message["type"] != "http.request" or not message.get("more_body", False)
+    try:
+        await response(scope, never_leaves, reply.send)
+    finally:
+        # Or what a stream has open would stay so until it is collected as garbage.
+        stream = response.body_iterator if isinstance(response, StreamingResponse) else None
+        if isinstance(stream, AsyncGenerator):
+            await cast("AsyncGenerator[Any]", stream).aclose()
 
 
-class _Reply:
-    """What is sent back."""
+def _leads_astray(path: str) -> bool:
+    """Would a careless handler leave its folder by it? Also if it decodes the path once more."""
+    text = unquote(path)
+    return _CONTROL.search(text) is not None or not _DOTS.isdisjoint(_SEPARATORS.split(text))
 
-    def __init__(self, send: Send, *, without_body: bool) -> None:
-        self._send = send
-        self._without_body = without_body
-        self.started = False
 
-    async def send(self, message: Message) -> None:
-        self.started = True
-        if self._without_body and message["type"] == "http.response.body":
-            message = {**message, "body": b""}
-        await self._send(message)
-        if message.get("more_body", False):
-            # A stream that always has more must not keep the loop from noticing that its reader has left.
-            await anyio.lowlevel.checkpoint()
+def _bad_path(path: str) -> Refusal:
+    return Refusal(
+        HTTPStatus.BAD_REQUEST,
+        "InvalidPath",
+        "expected a path without `.` and `..` as segments and without control characters, "
+        f"got `{path[:200]!a}`",
+    )
 
 
 def _failure(error: BaseException, told: CallError) -> Response:

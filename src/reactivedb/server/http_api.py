@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Literal, cast
 
+import anyio
+import anyio.lowlevel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,10 +21,8 @@ from ..functions import Identity
 from ..protocol import decode_ts, encode_ts, normalize_path
 from ..values import dumps, loads
 from .admin import Addresses, AdminKey, check_origin, identity_from, require_admin
+from .bodies import read_body
 from .replies import Format, Refusal, json_response, outcome
-
-# How many times the limit a body may have and still be read to its end, to be refused politely.
-_DRAIN_FACTOR_MAX = 4
 
 Kind = Literal["query", "mutation", "action", "any"]
 
@@ -109,9 +109,20 @@ class HttpApi:
         bodies = _object(await self._json(request)).get("queries")
         if not isinstance(bodies, list):
             raise _misshapen("`queries` to be a list of query bodies", bodies)
+        limits = self._runtime.limits
         calls = [Call.parse(body, request) for body in cast("list[object]", bodies)]
+        if len(calls) > limits.queries_per_batch_max:
+            raise _too_much("queries", limits.queries_per_batch_max, len(calls))
         at_ts = self._runtime.latest_ts
-        results = [await self._outcome("query", call, identity, at_ts=at_ts) for call in calls]
+        results: list[bytes] = []
+        size_bytes = 0
+        for call in calls:
+            results.append(await self._outcome("query", call, identity, at_ts=at_ts))
+            size_bytes += len(results[-1])
+            if size_bytes > limits.result_size_bytes_max:
+                raise _too_much("bytes of results", limits.result_size_bytes_max, size_bytes)
+            # Queries do not wait for anything; others want to be served between them.
+            await anyio.lowlevel.checkpoint()
         return json_response(b'{"results":[' + b",".join(results) + b"]}")
 
     async def function(self, request: Request) -> Response:
@@ -127,7 +138,9 @@ class HttpApi:
         return await self._answer("any", await self._call(request, path=path), identity)
 
     async def _identity(self, request: Request) -> Identity:
-        return await identity_from(request.headers.get("authorization"), self._admin_key, self._runtime.auth)
+        header = request.headers.get("authorization")
+        identity = await identity_from(header, self._admin_key, self._runtime.auth)
+        return identity
 
     async def _call(self, request: Request, *, path: str | None = None) -> Call:
         return Call.parse(await self._json(request), request, path=path)
@@ -141,43 +154,19 @@ class HttpApi:
         result = await self._runtime.call(
             kind, call.path, call.args, identity=identity, internal=identity.is_admin, at_ts=at_ts
         )
+        if result.unavailable is not None:
+            assert result.error is not None
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                result.unavailable,
+                result.error.message.removeprefix(f"{result.unavailable}: "),
+                headers={"retry-after": "1"},
+            )
         return outcome(result, call.form)
 
     async def _json(self, request: Request) -> object:
-        return loads(await read_body(request, self._runtime.limits.message_size_bytes_max))
-
-
-async def read_body(request: Request, size_bytes_max: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        Refusal: 413, for one above the limit.
-    """
-    announced = request.headers.get("content-length", "")
-    if "expect" in request.headers and announced.isdecimal() and int(announced) > size_bytes_max:
-        raise _too_large(size_bytes_max)
-    pieces: list[bytes] = []
-    size_bytes = 0
-    async for piece in request.stream():
-        size_bytes += len(piece)
-        if size_bytes <= size_bytes_max:
-            pieces.append(piece)
-            continue
-        # A client that is still writing cannot read why it is refused, so some more is read and dropped.
-        pieces.clear()
-        if size_bytes > _DRAIN_FACTOR_MAX * size_bytes_max:
-            break
-    if size_bytes > size_bytes_max:
-        raise _too_large(size_bytes_max)
-    return b"".join(pieces)
-
-
-def _too_large(size_bytes_max: int) -> Refusal:
-    return Refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "BodyTooLarge",
-        f"expected at most {size_bytes_max} bytes of body",
-    )
+        limits = self._runtime.limits
+        return loads(await read_body(request, limits.message_size_bytes_max, limits))
 
 
 def _object(body: object) -> dict[str, Any]:
@@ -195,4 +184,14 @@ def _is_list_of_one_object(args: object) -> bool:
 
 
 def _misshapen(expected: str, got: object) -> Refusal:
-    return Refusal(HTTPStatus.BAD_REQUEST, "BadRequestBody", f"expected {expected}, got `{str(got)[:80]}`")
+    # The whole of a large body is not written out for the sake of its beginning.
+    shown = "a container" if isinstance(got, dict | list) else f"`{str(got)[:80]}`"
+    return Refusal(HTTPStatus.BAD_REQUEST, "BadRequestBody", f"expected {expected}, got {shown}")
+
+
+def _too_much(what: str, maximum: int, got: int) -> Refusal:
+    return Refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "BatchTooLarge",
+        f"expected at most {maximum} {what} in one batch, got {got} - ask in several",
+    )

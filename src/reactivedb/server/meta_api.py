@@ -5,6 +5,7 @@ The routes of section c.4 of the protocol, and `/healthz`. `convex network-test`
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final
 
@@ -12,21 +13,25 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..limits import MIB
+from ..limits import MIB, Limits
 from ..values import dumps
 from .admin import Addresses, AdminKey, admin_from, check_origin, is_admin_key, require_admin
-from .http_api import read_body
-from .replies import json_response
+from .bodies import read_body
+from .replies import Refusal, json_response
 
 # The size that `convex network-test --speed-test` sends, and room above it.
 _ECHO_SIZE_BYTES_MAX: Final = 128 * MIB
+# Anybody may send them, and each is held in memory.
+_LARGE_ECHOES_MAX: Final = 2
 _INSTANCE_NAME: Final = "reactivedb"
 
 
 class MetaApi:
     """Questions about the server itself."""
 
-    def __init__(self, admin_key: AdminKey | None, addresses: Addresses) -> None:
+    def __init__(self, limits: Limits, admin_key: AdminKey | None, addresses: Addresses) -> None:
+        self._limits = limits
+        self._large_echoes = 0
         self._admin_key = admin_key
         self._addresses = addresses
 
@@ -52,7 +57,20 @@ class MetaApi:
         return PlainTextResponse("ok")
 
     async def echo(self, request: Request) -> Response:
-        body = await read_body(request, _ECHO_SIZE_BYTES_MAX)
+        length = request.headers.get("content-length", "")
+        is_large = not length.isdecimal() or int(length) > MIB
+        if is_large and self._large_echoes >= _LARGE_ECHOES_MAX:
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "TooManyEchoes",
+                f"expected at most {_LARGE_ECHOES_MAX} bodies above 1 MiB at once - try again in a moment",
+                headers={"retry-after": "1", "connection": "close"},
+            )
+        self._large_echoes += is_large
+        try:
+            body = await read_body(request, _ECHO_SIZE_BYTES_MAX, self._limits, unpack=False)
+        finally:
+            self._large_echoes -= is_large
         return Response(body, media_type=request.headers.get("content-type", "application/octet-stream"))
 
     async def check_admin_key(self, request: Request) -> Response:

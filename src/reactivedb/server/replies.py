@@ -6,9 +6,11 @@ is wrong with the request has a 4xx or 5xx and a body of `code` and `message`.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,15 +29,27 @@ from ..errors import (
 )
 from ..values import decode, dumps, encode_plain, loads
 
+# As official clients wait after a socket that was closed for too many requests.
+RETRY_AFTER_S: Final = 3
+
 
 class Refusal(Exception):  # noqa: N818 - a request is refused; nothing here is broken
     """The request cannot be answered; becomes a response with this status, code and message."""
 
-    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+    def __init__(
+        self, status: HTTPStatus, code: str, message: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.headers = dict(headers or {})
+
+    @property
+    def response(self) -> Response:
+        response = error_response(self.status, self.code, self.message)
+        response.headers.update(self.headers)
+        return response
 
 
 class Format(Enum):
@@ -54,6 +68,8 @@ class Format(Enum):
             Refusal: the name is none.
         """
         match name:
+            case None if not _knows_formats(client):
+                return Format.ENCODED
             case None | "json" | "convex_clean_json":
                 return Format.PLAIN
             case "convex_encoded_json" | "convex_json":
@@ -74,6 +90,18 @@ class Format(Enum):
                 return dumps(_with_fractions(loads(encoded)))
             case Format.PLAIN:
                 return encode_plain(decode(encoded))
+
+
+_CLIENT: Final = re.compile(r"(npm|python)-(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
+# The first versions that say which format they want; older ones read the lossless one alone.
+_FIRST_WITH_FORMAT: Final = {"npm": (1, 4, 1), "python": (0, 5, 0)}
+
+
+def _knows_formats(client: str | None) -> bool:
+    found = _CLIENT.match(client or "")
+    if found is None:
+        return True
+    return tuple(int(part or 0) for part in found.groups()[1:]) >= _FIRST_WITH_FORMAT[found[1]]
 
 
 def outcome(result: CallResult, form: Format) -> bytes:
@@ -103,14 +131,16 @@ def printable(text: str) -> str:
 
 
 async def on_refusal(request: Request, error: Exception) -> Response:
-    refusal = cast("Refusal", error)
-    return error_response(refusal.status, refusal.code, refusal.message)
+    return cast("Refusal", error).response
 
 
 async def on_library_error(request: Request, error: Exception) -> Response:
     """What the core raises about the request itself (a function's failure is an outcome instead)."""
     library_error = cast("ReactiveDBError", error)
-    return error_response(_status_of(library_error), library_error.code, library_error.message)
+    response = error_response(_status_of(library_error), library_error.code, library_error.message)
+    if library_error.code == "TooManyConcurrentRequests":
+        response.headers["retry-after"] = str(RETRY_AFTER_S)
+    return response
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

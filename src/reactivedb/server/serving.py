@@ -28,6 +28,7 @@ from ..errors import ReactiveDBError
 from ..limits import Limits
 from .admin import Addresses, AdminKey
 from .asgi import ReactiveASGI
+from .http_protocol import ReactiveHttpProtocol
 from .websocket import ReactiveWebSocketProtocol
 
 DEFAULT_PORT = 3210
@@ -185,6 +186,8 @@ class _Server(uvicorn.Server):
 def _config(application: ASGIApp, limits: Limits, compression: bool) -> uvicorn.Config:
     return uvicorn.Config(
         application,
+        http=ReactiveHttpProtocol.with_limits(limits),
+        h11_max_incomplete_event_size=limits.http_head_size_bytes_max,
         ws=ReactiveWebSocketProtocol,
         ws_max_size=limits.message_size_bytes_max,
         ws_ping_interval=_PING_INTERVAL_S,
