@@ -15,6 +15,7 @@ from reactivedb.schema.constructors import v
 from reactivedb.schema.document import Document, Id, Model, StoredFile, mark_stored
 from reactivedb.schema.fingerprint import fingerprint
 from reactivedb.schema.index import BoundIndex, Index, IndexDefinition, IndexRange
+from reactivedb.schema.json_schema import ID_FORMAT, JsonSchemas, Use
 from reactivedb.schema.migration import Migration, migration
 from reactivedb.schema.mismatch import shown, with_code
 from reactivedb.schema.objects import ObjectValidator
@@ -24,6 +25,7 @@ from reactivedb.schema.validators import FoundId, Validator
 
 __all__ = [
     "ARGUMENT_ERROR",
+    "ID_FORMAT",
     "RETURNS_ERROR",
     "ArgsValidator",
     "BoundIndex",
@@ -34,6 +36,7 @@ __all__ = [
     "IndexBounds",
     "IndexDefinition",
     "IndexRange",
+    "JsonSchemas",
     "Migration",
     "Model",
     "ObjectValidator",
@@ -47,6 +50,7 @@ __all__ = [
     "TransitionRule",
     "Transitions",
     "UpdatedAt",
+    "Use",
     "Validator",
     "fingerprint",
     "mark_stored",

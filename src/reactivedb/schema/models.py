@@ -226,7 +226,7 @@ class DocumentValidator(Validator):
             yield from self.inner.find_ids(value, path)
 
     @cached_property
-    def _all_fields(self) -> tuple[Field, ...]:
+    def all_fields(self) -> tuple[Field, ...]:
         system = (
             Field("id", ID_FIELD, self._id),
             Field("creation_time", CREATION_TIME_FIELD, NumberValidator()),
@@ -234,7 +234,7 @@ class DocumentValidator(Validator):
         return system + self.inner.as_read(self.inner.fields)
 
     def export(self) -> dict[str, Any]:
-        return {"type": "object", "value": {field.wire: export_field(field) for field in self._all_fields}}
+        return {"type": "object", "value": {field.wire: export_field(field) for field in self.all_fields}}
 
     def __str__(self) -> str:
-        return object_text(self._all_fields)
+        return object_text(self.all_fields)

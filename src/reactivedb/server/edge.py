@@ -12,6 +12,7 @@ import re
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,6 +54,12 @@ def _squeezed(scope: Scope) -> str:
     if action is None:
         return _SLASHES.sub("/", before + path)
     return f"{before}/http{action[1][:1]}{path[action.end() :]}"
+
+
+def deployment_url(request: Request) -> str:
+    """Where the caller reaches this application, with the prefix that it is mounted at."""
+    root: str = request.scope.get("root_path", "")
+    return f"{request.url.scheme}://{request.url.netloc}{root.rstrip('/')}"
 
 
 def is_api(path: str) -> bool:

@@ -17,6 +17,7 @@ from ..limits import MIB, Limits
 from ..values import dumps
 from .admin import Addresses, AdminKey, admin_from, check_origin, is_admin_key, require_admin
 from .bodies import read_body
+from .edge import deployment_url
 from .replies import Refusal, json_response
 
 # The size that `convex network-test --speed-test` sends, and room above it.
@@ -79,7 +80,7 @@ class MetaApi:
 
     async def canonical_urls(self, request: Request) -> Response:
         self._require_admin(request)
-        here = str(request.base_url).rstrip("/")
+        here = deployment_url(request)
         urls = {
             "convexCloudUrl": self._addresses.cloud_url or here,
             "convexSiteUrl": self._addresses.site_url or here,

@@ -23,6 +23,7 @@ from .environment_api import EnvironmentApi
 from .http_actions import BelowPrefix
 from .http_api import HttpApi
 from .meta_api import MetaApi
+from .openapi import OpenApi
 from .pages import Pages
 from .replies import Refusal, on_bug, on_http_exception, on_library_error, on_refusal
 from .sockets import SyncEndpoint
@@ -38,6 +39,7 @@ def main_application(
         *HttpApi(runtime, admin_key, addresses).routes(),
         *MetaApi(runtime.limits, admin_key, addresses).routes(),
         *EnvironmentApi(runtime, admin_key, addresses).routes(),
+        *OpenApi(runtime).routes(),
     ]
     application = Starlette(
         routes=routes,
