@@ -120,6 +120,31 @@ class Limits:
     # A peer that takes nothing for this long is aborted, so that it cannot hold memory.
     blocked_receiver_s: float = 30.0
 
+    # Everybody's share (`app/admission`): of one user, of one address (IPv6: one site's /64), of the server.
+    # Tabs and devices of one person; of a school or an office behind one address; an idle one takes 20 KiB.
+    sockets_per_identity_max: int = 100
+    sockets_per_address_max: int = 2_000
+    sockets_max: int = 20_000
+    # A page follows some dozens; a small one takes 5 KiB beside its result.
+    queries_per_identity_max: int = 10_000
+    queries_per_address_max: int = 40_000
+    queries_max: int = 200_000
+    # Calls and HTTP requests that are not answered yet. Short ones are never many; these are waiting actions.
+    requests_per_identity_max: int = 2_000
+    requests_per_address_max: int = 4_000
+    requests_max: int = 10_000
+    # Bytes of messages that are not whole, of requests that are not answered, of answers that are not taken.
+    # The largest update that npm's client was seen to take, for one connection; in total, what can be spared.
+    held_size_bytes_per_client_max: int = 128 * MIB
+    held_size_bytes_per_identity_max: int = 256 * MIB
+    held_size_bytes_per_address_max: int = 384 * MIB
+    held_size_bytes_max: int = 512 * MIB
+    # Answers that are not taken can only be taken back with their connection, so these get a moment first.
+    relief_s: float = 1.0
+    # What a turn of the loop admits while the server is overloaded, and how long only slow turns make it so.
+    turn_s_max: float = 0.5
+    overload_patience_s: float = 5.0
+
     # A user's token. Providers put groups and roles into it, yet it has to fit into one HTTP header.
     token_size_bytes_max: int = 32 * KIB
     # What a client says while its token is verified waits, up to one message of the largest size.

@@ -36,8 +36,11 @@ from ..functions import (
 from ..storage import FileStore, Storage
 from ..subscriptions import QueryCache, QuerySet
 from .actions import NO_REQUEST, Actions
+from .admission import Admission
 from .calls import CallResult, args_of
 from .delivery import Delivery
+from .load import Load
+from .relief import Relief
 from .run_report import RunReport
 from .schema_work import SchemaWork, declare
 from .tasks import Tasks
@@ -77,6 +80,12 @@ class Runtime:
         self.jobs = Jobs(self.engine, self)
         self.delivery = Delivery(self.engine, self.cache, self.jobs, self.tasks)
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
+        self.admission = Admission(app.limits, Load(app.limits, lambda turned: self.loop.call_soon(turned)))
+        self.relief = Relief(
+            app.limits.relief_s,
+            self.admission.refusals,
+            call_later=lambda delay_s, relieve: self.loop.call_later(delay_s, relieve),
+        )
         self.trusted = Trust(
             self.engine, self.deployment, tasks=self.tasks, allow_private=lambda: not self.production
         )

@@ -22,6 +22,7 @@ from starlette.websockets import WebSocketClose
 from ..app import App, AsyncDatabase
 from ..errors import SchemaError
 from .admin import Addresses, AdminKey, is_admin_key
+from .gate import Gate
 from .http_actions import HttpActions
 from .replies import error_response
 from .routes import main_application
@@ -131,8 +132,9 @@ class ReactiveASGI:
         runtime = database.runtime
         runtime.is_admin_key = lambda text: is_admin_key(text, self._admin_key)
         runtime.deployment.listens_at(self.addresses.cloud_url, self.addresses.site_url)
-        self._site = HttpActions(runtime, self._admin_key)
-        self._application = main_application(runtime, self._admin_key, self.addresses, actions=self._site)
+        actions = HttpActions(runtime, self._admin_key)
+        self._site = Gate(actions, runtime)
+        self._application = main_application(runtime, self._admin_key, self.addresses, actions=actions)
         self._database = database
 
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:

@@ -27,6 +27,7 @@ from ..functions import ANONYMOUS, ActionCtx, CallError, HttpRoute, Identity
 from ..values import dumps
 from .admin import AdminKey, identity_from
 from .edge import route_path
+from .gate import identify
 from .http_streams import Reply, RequestBody
 from .replies import Refusal, json_response, printable
 
@@ -181,6 +182,7 @@ class HttpActions:
             identity = await identity_from(header, self._admin_key, self._runtime.auth)
         except (Refusal, AuthenticationError):
             return ANONYMOUS
+        identify(request.scope, identity)
         return identity
 
 

@@ -22,6 +22,7 @@ from ..protocol import decode_ts, encode_ts, normalize_path
 from ..values import dumps, loads
 from .admin import Addresses, AdminKey, check_origin, identity_from, require_admin
 from .bodies import read_body
+from .gate import identify
 from .replies import Format, Refusal, json_response, outcome
 
 Kind = Literal["query", "mutation", "action", "any"]
@@ -140,6 +141,7 @@ class HttpApi:
     async def _identity(self, request: Request) -> Identity:
         header = request.headers.get("authorization")
         identity = await identity_from(header, self._admin_key, self._runtime.auth)
+        identify(request.scope, identity)
         return identity
 
     async def _call(self, request: Request, *, path: str | None = None) -> Call:

@@ -20,6 +20,7 @@ from ..errors import ReactiveDBError
 from .admin import Addresses, AdminKey
 from .edge import Edge, is_api, route_path
 from .environment_api import EnvironmentApi
+from .gate import Gate
 from .http_actions import BelowPrefix
 from .http_api import HttpApi
 from .meta_api import MetaApi
@@ -53,7 +54,7 @@ def main_application(
     application.router.redirect_slashes = False
     pages = Router(Pages(lambda: runtime.app.static_dir).routes(), redirect_slashes=False)
     application.router.default = _Unclaimed(pages)
-    return Edge(BelowPrefix(application, actions))
+    return Edge(Gate(BelowPrefix(application, actions), runtime))
 
 
 class _Unclaimed:

@@ -16,10 +16,12 @@ import anyio
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from ..app import Runtime
+from ..app import Runtime, Unsent
+from ..errors import LimitExceededError
 from ..limits import MIB, Limits
 from ..sync import ClientKind, Session, Transport
-from .websocket import SOCKET_EXTENSION, Receiver, close_reason
+from .gate import address_of
+from .websocket import SOCKET_EXTENSION, Counted, Receiver, close_reason
 
 # What may wait for a slow peer before its requests are left unread; updates do not count, for they are
 # replaced by newer ones and not queued.
@@ -40,23 +42,42 @@ class SyncEndpoint:
             websocket.path_params.get("version"), websocket.headers.get("convex-client")
         )
 
-        def make_session(transport: Transport) -> Session:
-            return Session(self._runtime, transport, client=client)
+        runtime = self._runtime
+        try:
+            caller = runtime.admission.connect(address_of(scope))
+        except LimitExceededError as error:
+            # Only a close frame brings the reason, by which clients tell how long to stay away.
+            await websocket.accept()
+            await websocket.close(1013, close_reason(error.wire_text))
+            return
 
-        await websocket.accept()
-        extensions: dict[str, Any] = scope.get("extensions") or {}
-        direct = extensions.get(SOCKET_EXTENSION)
-        if direct is None:
-            await Pump(self._runtime.limits).run(make_session, receive, send)
-        else:
-            direct["attach"](make_session, self._runtime.limits)
+        def make_session(transport: Transport) -> Session:
+            return Session(runtime, transport, client=client, caller=caller)
+
+        counted = Counted(caller, runtime.relief)
+        try:
+            await websocket.accept()
+            extensions: dict[str, Any] = scope.get("extensions") or {}
+            direct = extensions.get(SOCKET_EXTENSION)
+            if direct is None:
+                await Pump(runtime.limits, counted).run(make_session, receive, send)
+                caller.leave()
+            else:
+                direct["attach"](make_session, runtime.limits, counted)
+        except BaseException:
+            caller.leave()
+            raise
 
 
 class Pump:
     """The transport of one connection under a foreign ASGI server."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, counted: Counted | None = None) -> None:
         self._limits = limits
+        self._connection = anyio.CancelScope()
+        self._unsent: Unsent | None = None
+        if counted is not None:
+            self._unsent = counted.relief.unsent(counted.caller, self._connection.cancel)
         self._outbox: deque[tuple[Message, int]] = deque()
         self._outbox_size_bytes = 0
         self._news = anyio.Event()
@@ -81,12 +102,14 @@ class Pump:
         """Serve the accepted connection until either side ends it."""
         receiver = make_receiver(self)
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._write_all, receiver, send, tasks.cancel_scope)
-                await self._read_all(receiver, receive)
-                tasks.cancel_scope.cancel()
+            with self._connection:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write_all, receiver, send)
+                    await self._read_all(receiver, receive)
+                    self._connection.cancel()
         finally:
             receiver.closed()
+            self._count(0)
 
     async def _read_all(self, receiver: Receiver, receive: Receive) -> None:
         while True:
@@ -100,11 +123,13 @@ class Pump:
                 self.close(1009, f"expected at most {self._limits.message_size_bytes_max} bytes")
             else:
                 receiver.receive(text)
+            # A server that has more of them at hand gives them without a pause.
+            await anyio.lowlevel.checkpoint()
             while self._outbox_size_bytes > _BACKLOG_BYTES_MAX:
                 self._room = anyio.Event()
                 await self._room.wait()
 
-    async def _write_all(self, receiver: Receiver, send: Send, connection: anyio.CancelScope) -> None:
+    async def _write_all(self, receiver: Receiver, send: Send) -> None:
         while True:
             while self._outbox:
                 message, size_bytes = self._outbox[0]
@@ -114,14 +139,15 @@ class Pump:
                     _logger.warning(
                         "a client took nothing for %g s and was cut off", self._limits.blocked_receiver_s
                     )
-                    connection.cancel()
+                    self._connection.cancel()
                     return
                 # It leaves the outbox only now, so that `writable` is false while it is under way.
                 self._outbox.popleft()
                 self._outbox_size_bytes -= size_bytes
+                self._count(self._outbox_size_bytes)
                 self._room.set()
                 if message["type"] == "websocket.close":
-                    connection.cancel()
+                    self._connection.cancel()
                     return
             receiver.writable_again()
             if not self._outbox:
@@ -131,4 +157,9 @@ class Pump:
     def _put(self, message: Message, size_bytes: int) -> None:
         self._outbox.append((message, size_bytes))
         self._outbox_size_bytes += size_bytes
+        self._count(self._outbox_size_bytes)
         self._news.set()
+
+    def _count(self, size_bytes: int) -> None:
+        if self._unsent is not None:
+            self._unsent.is_now(size_bytes)

@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -25,6 +28,8 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from ..app import Caller, Relief, Unsent
+from ..errors import LimitExceededError
 from ..limits import KIB, MIB, Limits
 from .frames import text_message
 
@@ -39,6 +44,12 @@ _BLOCKED_BACKLOG_BYTES_MAX = 1 * MIB
 _CLOSE_TIMEOUT_S = 5.0
 _REFUSAL_LINGER_S = 1.0
 _CLOSE_REASON_BYTES_MAX = 123
+# What one peer has at hand is read for so long, then the others have their turn: some ten mutations.
+_SLICE_S = 0.005
+# Parts of messages below it are not counted, so that small messages cost nothing for it.
+_UNCOUNTED_BYTES_MAX = 64 * KIB
+# What a list of fragments takes beside their bytes, which may be none.
+_FRAGMENT_OVERHEAD_BYTES = 64
 
 _logger = logging.getLogger("reactivedb.server")
 
@@ -55,19 +66,30 @@ class Receiver(Protocol):
     def closed(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """By what a connection's bytes are counted."""
+
+    caller: Caller
+    relief: Relief
+
+
 class DirectSocket:
     """The sending half of one connection: a `sync.Transport`."""
 
     __slots__ = (
         "_blocked_timer",
+        "_busy",
         "_close_timer",
         "_connection",
         "_limits",
         "_loop",
+        "_reading",
         "_sent_bytes",
         "_sent_while_blocked_bytes",
         "_taken_bytes",
         "_transport",
+        "_unsent",
         "writable",
     )
 
@@ -78,6 +100,7 @@ class DirectSocket:
         *,
         loop: asyncio.AbstractEventLoop,
         limits: Limits,
+        counted: Counted | None = None,
     ) -> None:
         self._connection = connection
         self._transport = transport
@@ -90,6 +113,12 @@ class DirectSocket:
         # What the peer's kernel had accepted when we last looked; no growth means that it takes nothing.
         self._taken_bytes = 0
         self.writable = True
+        # Nothing is read while the receiver is behind, or the peer too slow for its answers.
+        self._busy = False
+        self._reading = True
+        self._unsent: Unsent | None = None
+        if counted is not None:
+            self._unsent = counted.relief.unsent(counted.caller, transport.abort)
         transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES, low=_LOW_WATER_BYTES)
 
     def send(self, parts: Sequence[bytes]) -> None:
@@ -126,6 +155,7 @@ class DirectSocket:
         self._sent_while_blocked_bytes = 0
         self._taken_bytes = self._taken_now_bytes()
         self._blocked_timer = self._loop.call_later(self._limits.blocked_receiver_s, self._still_blocked)
+        self._count()
 
     def unblocked(self) -> None:
         """The write buffer has drained."""
@@ -133,8 +163,28 @@ class DirectSocket:
         if self._blocked_timer is not None:
             self._blocked_timer.cancel()
             self._blocked_timer = None
-        if not self._transport.is_closing():
+        self._count()
+        self._read_or_not()
+
+    def busy(self, busy: bool) -> None:
+        """The receiver has more to do than this turn allows; or not any more."""
+        self._busy = busy
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        too_slow = not self.writable and self._sent_while_blocked_bytes > _BLOCKED_BACKLOG_BYTES_MAX
+        reading = not (self._busy or too_slow)
+        if reading is self._reading or self._transport.is_closing():
+            return
+        self._reading = reading
+        if reading:
             self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _count(self) -> None:
+        if self._unsent is not None:
+            self._unsent.is_now(0 if self.writable else self._transport.get_write_buffer_size())
 
     def lost(self) -> None:
         """The connection is gone: no timer may hold it."""
@@ -142,20 +192,21 @@ class DirectSocket:
             if timer is not None:
                 timer.cancel()
         self._blocked_timer = self._close_timer = None
+        if self._unsent is not None:
+            self._unsent.is_now(0)
 
     def _write(self, buffers: Sequence[bytes | memoryview]) -> None:
         size_bytes = sum(map(len, buffers))
         if not size_bytes:
             return
         self._sent_bytes += size_bytes
-        if not self.writable:
-            self._sent_while_blocked_bytes += size_bytes
-            if (
-                self._sent_while_blocked_bytes > _BLOCKED_BACKLOG_BYTES_MAX
-                and not self._transport.is_closing()
-            ):
-                self._transport.pause_reading()
+        if self.writable:
+            self._transport.writelines(buffers)
+            return
+        self._sent_while_blocked_bytes += size_bytes
+        self._read_or_not()
         self._transport.writelines(buffers)
+        self._count()
 
     def _taken_now_bytes(self) -> int:
         return self._sent_bytes - self._transport.get_write_buffer_size()
@@ -176,28 +227,46 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
     # Both are set by `attach`; without them every method behaves as the base class's.
     _socket: DirectSocket | None = None
     _receiver: Receiver | None = None
+    # Whole messages (None: a binary one) that are read when the others had their turn.
+    _waiting: deque[str | None]
+    _caller: Caller | None = None
+    _slice_ends_s = 0.0
+    _fragments_size_bytes = 0
+    _partial_size_bytes = 0
+    # What comes after a refusal is thrown away until the linger ends.
+    _refused = False
 
-    def attach(self, make_receiver: Callable[[DirectSocket], Receiver], limits: Limits) -> None:
+    def attach(
+        self,
+        make_receiver: Callable[[DirectSocket], Receiver],
+        limits: Limits,
+        counted: Counted | None = None,
+    ) -> None:
         """Hand over the accepted connection; the ASGI callable returns after this."""
         assert self.handshake_complete
         assert self._socket is None
-        self._socket = DirectSocket(self.conn, self.transport, loop=self.loop, limits=limits)
+        self._waiting = deque()
+        self._caller = None if counted is None else counted.caller
+        self._socket = DirectSocket(self.conn, self.transport, loop=self.loop, limits=limits, counted=counted)
         self._receiver = make_receiver(self._socket)
         if self.disconnected:
             self._end()
             return
         # A client may send before it has read our acceptance; those messages are in the queue.
+        self._slice_ends_s = time.monotonic() + _SLICE_S
         while not self.queue.empty():
             event = self.queue.get_nowait()
             if event["type"] == "websocket.receive":
-                self._deliver(event.get("text"))
+                self._take(event.get("text"))
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._end()
+        # What was received is handled all the same.
+        if self._socket is None or not self._waiting:
+            self._end()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -219,9 +288,13 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
         self._socket.cut_off_after(_REFUSAL_LINGER_S)
 
     def data_received(self, data: bytes) -> None:
-        # What comes behind a breach of the protocol is thrown away until the linger ends.
-        if self._socket is None or self.conn.parser_exc is None:
+        if self._socket is None:
             super().data_received(data)
+        # What comes behind a breach of the protocol is thrown away until the linger ends.
+        elif self.conn.parser_exc is None and not self._refused:
+            self._slice_ends_s = time.monotonic() + _SLICE_S
+            super().data_received(data)
+            self._count_partial()
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -263,10 +336,11 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
             return
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self.frames = []
+        self._fragments_size_bytes = 0
         if self.conn.state is not State.OPEN:
             return
         if self.curr_msg_data_type == "bytes":
-            self._deliver(None)
+            self._take(None)
             return
         try:
             text = data.decode()
@@ -274,7 +348,11 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
             self.conn.fail(1007, "expected UTF-8 in a text message")
             self.handle_parser_exception()
             return
-        self._deliver(text)
+        self._take(text)
+
+    def handle_cont(self, event: Frame) -> None:
+        self._fragments_size_bytes += len(event.data) + _FRAGMENT_OVERHEAD_BYTES
+        super().handle_cont(event)
 
     async def run_asgi(self) -> None:
         """As in the base class, but an attached connection outlives the application's return."""
@@ -288,6 +366,54 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
             self.send_500_response()
         if self._socket is None and self.close_timer is None:
             self.transport.close()
+
+    def _take(self, text: str | None) -> None:
+        """Give one message to the receiver, now or when the others had their turn; in order."""
+        if not self._waiting and time.monotonic() < self._slice_ends_s:
+            self._deliver(text)
+            return
+        if not self._waiting:
+            assert self._socket is not None
+            self._socket.busy(True)
+            self.loop.call_soon(self._go_on)
+        self._waiting.append(text)
+
+    def _go_on(self) -> None:
+        """The next slice of what waits."""
+        slice_ends_s = time.monotonic() + _SLICE_S
+        while self._waiting:
+            self._deliver(self._waiting[0])
+            self._waiting.popleft()
+            if time.monotonic() >= slice_ends_s:
+                break
+        if self._waiting:
+            self.loop.call_soon(self._go_on)
+        elif self.disconnected:
+            self._end()
+        elif self._socket is not None:
+            self._socket.busy(False)
+
+    def _count_partial(self) -> None:
+        """Count the part of a message that has come; over a bound the connection is closed."""
+        size_bytes = len(self.conn.reader.buffer) + self._fragments_size_bytes
+        for frame in self.frames[:1]:
+            size_bytes += len(frame)
+        if size_bytes <= _UNCOUNTED_BYTES_MAX:
+            size_bytes = 0
+        grown_bytes = size_bytes - self._partial_size_bytes
+        if not grown_bytes or self._caller is None:
+            return
+        try:
+            if grown_bytes > 0:
+                self._caller.take_bytes(grown_bytes)
+            else:
+                self._caller.hold_bytes(grown_bytes)
+            self._partial_size_bytes = size_bytes
+        except LimitExceededError as error:
+            assert self._socket is not None
+            self._refused = True
+            self._socket.close(1013, error.wire_text)
+            self._socket.cut_off_after(_REFUSAL_LINGER_S)
 
     def _deliver(self, text: str | None) -> None:
         """Give one message to the receiver; `None` stands for a binary one."""
@@ -310,6 +436,8 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
             self._socket.lost()
         if receiver is not None:
             receiver.closed()
+        if self._caller is not None:
+            self._caller.leave()
 
 
 def _compressed(connection: ServerProtocol, message: bytes, frame_size_bytes_max: int) -> list[bytes]:

@@ -111,6 +111,10 @@ class LiveQuery:
         return self.key[0]
 
     @property
+    def args_size_bytes(self) -> int:
+        return len(self.key[1])
+
+    @property
     def place(self) -> Place:
         """Until its first run has shown otherwise, an entry is its identity's own."""
         is_shared = self.run_count > 0 and not self.identity_bound

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
-from ..app import CallResult, Runtime, args_of
+from ..app import Caller, CallResult, Pending, Resource, Runtime, args_of
 from ..errors import (
     AuthenticationError,
     AuthProviderError,
@@ -31,6 +31,12 @@ from ..values import loads
 from . import messages
 from .credentials import Credentials
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
+
+# Their clients come back later, and fare no worse for it: calls are sent again, queries followed again.
+_TRY_AGAIN = ("TooManyConcurrentRequests", "SubscriptionsWorkerFullError")
+
+# How many times the limit on queries a client may remove without taking what it is told of it.
+_UNTOLD_FACTOR_MAX = 4
 
 _SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
 
@@ -72,8 +78,12 @@ class ClientKind(Enum):
 class Session:
     """One connection of one client. Everything happens on the runtime's loop."""
 
-    def __init__(self, runtime: Runtime, transport: Transport, *, client: ClientKind) -> None:
+    def __init__(
+        self, runtime: Runtime, transport: Transport, *, client: ClientKind, caller: Caller | None = None
+    ) -> None:
         self._runtime = runtime
+        # Its shares of the server; whoever holds the connection lets it leave.
+        self._caller = caller or runtime.admission.unknown()
         self._transport = transport
         self._client = client
         self._session_id: str | None = None
@@ -89,7 +99,10 @@ class Session:
         self._removed: list[int] = []
         # Queries that cannot be followed at all: their failure is told once.
         self._unfollowed: dict[int, CallError] = {}
-        self._untold: list[QueryChange] = []
+        self._untold: dict[int, QueryChange] = {}
+        self._followed_size_bytes = 0
+        # Of the message that is being handled.
+        self._frame_size_bytes = 0
         self._owed = False
         self._observed_ts = 0
         self._mutations_pending = 0
@@ -111,6 +124,7 @@ class Session:
             self._read(frame)
 
     def _read(self, frame: str | bytes) -> None:
+        self._frame_size_bytes = len(frame)
         try:
             message = messages.parse_client_message(loads(frame))
             self._handle(message)
@@ -126,7 +140,7 @@ class Session:
             len(self._unread) > limits.unread_messages_max
             or self._unread_size > limits.message_size_bytes_max
         ):
-            self._close(1013, "TooManyConcurrentRequests: they wait for the token to be verified")
+            self._refuse("unread_messages_max", "more messages wait for the token to be verified")
 
     def _read_on(self) -> None:
         """Read what was set aside, up to the next token that takes time."""
@@ -194,37 +208,56 @@ class Session:
                     self._add(change)
                 case Remove():
                     self._remove(change)
+            if self._ended:
+                return
         self._query_set_version = message.new_version
         self._owe()
 
     def _add(self, change: Add) -> None:
         if change.query_id in self._query_set or change.query_id in self._unfollowed:
             raise ProtocolError(f"query {change.query_id} is followed already", code="DuplicateQueryId")
-        limit = self._runtime.limits.queries_per_client_max
         try:
-            if len(self._query_set) >= limit:
-                raise LimitExceededError(
-                    f"one client may follow {limit} queries, this would be one more - unsubscribe from some",
-                    code="TooManyQueries",
-                    limit="queries_per_client_max",
-                    maximum=limit,
-                    asked=limit + 1,
-                )
-            args = args_of(change.args, self._runtime.limits)
-            self._query_set.add(
-                change.query_id, change.path, args, self._credentials.identity, journal=change.journal
-            )
+            self._follow(change)
         except RequestError as error:
-            failure = describe(error, request_id=self._request_id(0), production=self._runtime.production)
-            self._unfollowed[change.query_id] = failure
-            self._untold.append(QueryChange(change.query_id, Result(None, failure, (), None)))
+            if error.code in _TRY_AGAIN:
+                self._close(1013, error.wire_text)
+            elif len(self._unfollowed) >= self._runtime.limits.queries_per_client_max:
+                self._refuse("queries_per_client_max", "more queries fail than may be followed")
+            else:
+                self._tell_failure(change.query_id, error)
+
+    def _follow(self, change: Add) -> None:
+        """Raises: RequestError; the query is not followed then."""
+        args = args_of(change.args, self._runtime.limits)
+        live = self._query_set.add(
+            change.query_id, change.path, args, self._credentials.identity, journal=change.journal
+        )
+        try:
+            self._caller.take(Resource.QUERIES, size_bytes=live.args_size_bytes)
+        except LimitExceededError:
+            self._query_set.remove(change.query_id)
+            raise
+        self._followed_size_bytes += live.args_size_bytes
+
+    def _tell_failure(self, query_id: int, error: RequestError) -> None:
+        failure = describe(error, request_id=self._request_id(0), production=self._runtime.production)
+        self._unfollowed[query_id] = failure
+        self._untold[query_id] = QueryChange(query_id, Result(None, failure, (), None))
 
     def _remove(self, change: Remove) -> None:
         if self._unfollowed.pop(change.query_id, None) is not None:
-            self._untold = [known for known in self._untold if known.query_id != change.query_id]
-        elif not self._query_set.remove(change.query_id):
+            self._untold.pop(change.query_id, None)
+        elif change.query_id in self._query_set:
+            size_bytes = self._query_set.live(change.query_id).args_size_bytes
+            self._query_set.remove(change.query_id)
+            self._caller.give_back(Resource.QUERIES, size_bytes=size_bytes)
+            self._followed_size_bytes -= size_bytes
+        else:
             raise ProtocolError(f"query {change.query_id} is not followed", code="UnknownQueryId")
         self._removed.append(change.query_id)
+        # They wait for a peer that takes nothing; one that does take is told of them in every turn.
+        if len(self._removed) > _UNTOLD_FACTOR_MAX * self._runtime.limits.queries_per_client_max:
+            self._refuse("queries_per_client_max", "more queries were removed than it has been told of")
 
     def _authenticate(self, message: Authenticate) -> None:
         if message.base_version != self._identity_version:
@@ -237,6 +270,11 @@ class Session:
     # From the credentials (`Owner`)
 
     def identified(self, identity: Identity) -> None:
+        try:
+            self._caller.identify(identity)
+        except LimitExceededError as error:
+            self._close(1013, error.wire_text)
+            return
         self._identity_version += 1
         with self._runtime.engine.lock:
             self._query_set.identify(identity)
@@ -258,34 +296,56 @@ class Session:
     # Calls
 
     def _mutation(self, call: Call) -> None:
-        limit = self._runtime.limits.pending_mutations_max
-        if self._mutations_pending >= limit:
-            self._close(1013, f"TooManyConcurrentMutations: {limit} are waiting")
+        if self._mutations_pending >= self._runtime.limits.pending_mutations_max:
+            self._refuse("pending_mutations_max", "as many mutations are waiting")
+            return
+        pending = self._begin()
+        if pending is None:
             return
         self._mutations_pending += 1
 
         def done(result: CallResult) -> None:
             self._mutations_pending -= 1
+            pending.end()
             self._respond(call, result)
 
-        assert self._session_id is not None
-        key = RequestKey(self._session_id, call.request_id)
-        self._runtime.start_mutation(call.path, call.args, self._credentials.identity, key=key, done=done)
+        self._start(self._runtime.start_mutation, call, pending, done)
 
     def _action(self, call: Call) -> None:
-        limit = self._runtime.limits.running_actions_max
-        if self._actions_running >= limit:
-            self._close(1013, f"TooManyConcurrentActions: {limit} are running")
+        if self._actions_running >= self._runtime.limits.running_actions_max:
+            self._refuse("running_actions_max", "as many actions are running")
+            return
+        pending = self._begin()
+        if pending is None:
             return
         self._actions_running += 1
 
         def done(result: CallResult) -> None:
             self._actions_running -= 1
+            pending.end()
             self._respond(call, result)
 
+        self._start(self._runtime.start_action, call, pending, done)
+
+    def _begin(self) -> Pending | None:
+        """Have the request of the message in hand counted; None: it is refused, the connection closed."""
+        try:
+            return self._caller.begin(self._frame_size_bytes)
+        except LimitExceededError as error:
+            self._close(1013, error.wire_text)
+            return None
+
+    def _start(
+        self, start: Callable[..., None], call: Call, pending: Pending, done: Callable[[CallResult], None]
+    ) -> None:
         assert self._session_id is not None
         key = RequestKey(self._session_id, call.request_id)
-        self._runtime.start_action(call.path, call.args, self._credentials.identity, key=key, done=done)
+        try:
+            start(call.path, call.args, self._credentials.identity, key=key, done=done)
+        except BaseException:
+            # Nobody will call `done`: what goes wrong here ends the connection.
+            pending.end()
+            raise
 
     def _respond(self, call: Call, result: CallResult) -> None:
         if self._ended:
@@ -318,7 +378,7 @@ class Session:
         changes = self._query_set.take_changes()
         if not changes and not self._owed:
             return None
-        untold, self._untold = self._untold, []
+        untold, self._untold = self._untold, {}
         removed, self._removed = self._removed, []
         self._owed = False
         query_set_version, identity_version = self._query_set_version, self._identity_version
@@ -328,13 +388,15 @@ class Session:
                 return
             if error is not None:
                 self._removed = removed + self._removed
-                self._untold = untold + self._untold
+                still = {id: told for id, told in untold.items() if id in self._unfollowed}
+                self._untold = still | self._untold
                 self._query_set.forget_sent()
                 self._owe()
                 return
             end_ts = max(ts, self._version.ts, self._observed_ts)
             end = Version(query_set_version, identity_version, end_ts)
-            self._send_transition(messages.transition(self._version, end, changes + untold, removed))
+            told = [*changes, *untold.values()]
+            self._send_transition(messages.transition(self._version, end, told, removed))
             self._version = end
 
         return publish
@@ -360,6 +422,9 @@ class Session:
     def _send_ping(self) -> None:
         # One timer that looks back, not one that is moved by every message.
         interval_s = self._runtime.limits.ping_interval_s
+        if self._session_id is None:
+            self._close(1000, "NotConnected")
+            return
         quiet_s = self._runtime.loop.time() - self._quiet_since_s
         if quiet_s >= interval_s:
             self._send(messages.PING)
@@ -368,6 +433,12 @@ class Session:
 
     def _request_id(self, request_id: int) -> str:
         return request_id_of(self._session_id or "", request_id)
+
+    def _refuse(self, limit: str, why: str) -> None:
+        """Close, because a bound of this one connection is reached; its client comes back later."""
+        self._runtime.admission.refusals[limit] += 1
+        maximum = getattr(self._runtime.limits, limit)
+        self._close(1013, f"TooManyConcurrentRequests: `{limit}` is {maximum}, {why}")
 
     def _fatal(self, text: str) -> None:
         self._transport.send((messages.fatal_error(text),))
@@ -382,5 +453,6 @@ class Session:
         self._ping.cancel()
         self._credentials.close()
         self._unread.clear()
+        self._caller.give_back(Resource.QUERIES, len(self._query_set), size_bytes=self._followed_size_bytes)
         with self._runtime.engine.lock:
             self._query_set.clear()
