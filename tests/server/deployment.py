@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 
@@ -24,12 +25,12 @@ class Urls:
 class Deployment:
     """A server with both its ports, in a thread of its own."""
 
-    def __init__(self, app: rdb.App) -> None:
+    def __init__(self, app: rdb.App, path: str | Path = ":memory:") -> None:
         self._ready = threading.Event()
         self._scope: anyio.CancelScope | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners = Listeners.bind("127.0.0.1", 0, 0)
-        self._live = rdb.asgi(app, ":memory:", admin_key=KEY)
+        self._live = rdb.asgi(app, path, admin_key=KEY)
         self._thread = threading.Thread(target=lambda: anyio.run(self._run), daemon=True)
 
     async def _run(self) -> None:
@@ -47,6 +48,10 @@ class Deployment:
         assert addresses.cloud_url is not None
         assert addresses.site_url is not None
         return Urls(addresses.cloud_url, addresses.site_url)
+
+    @property
+    def database(self) -> rdb.AsyncDatabase:
+        return self._live.database
 
     def stop(self) -> None:
         assert self._loop is not None

@@ -5,6 +5,7 @@ from .crons import BoundCron, Cron, Crons
 from .deployment import Deployment
 from .environment import Environment, declared_environment, stored_value
 from .failure import CallError, describe
+from .file_links import Ticket
 from .file_storage import FILES_PATH, UPLOAD_PATH, AsyncFiles, Blob, FileReader, FileWriter
 from .file_transfer import FileHost, FileTransfer, OpenFile
 from .http_router import HttpRoute, HttpRouter
@@ -94,6 +95,7 @@ __all__ = [
     "RunResult",
     "Runner",
     "Scheduler",
+    "Ticket",
     "Upserted",
     "UserIdentity",
     "action",

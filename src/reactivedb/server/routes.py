@@ -28,6 +28,7 @@ from .openapi import OpenApi
 from .pages import Pages
 from .replies import Refusal, on_bug, on_http_exception, on_library_error, on_refusal
 from .sockets import SyncEndpoint
+from .storage_api import StorageApi
 
 
 def main_application(
@@ -40,6 +41,7 @@ def main_application(
         *HttpApi(runtime, admin_key, addresses).routes(),
         *MetaApi(runtime.limits, admin_key, addresses).routes(),
         *EnvironmentApi(runtime, admin_key, addresses).routes(),
+        *StorageApi(runtime).routes(),
         *OpenApi(runtime).routes(),
     ]
     application = Starlette(
