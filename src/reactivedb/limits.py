@@ -150,7 +150,7 @@ class Limits:
     # What a client says while its token is verified waits, up to one message of the largest size.
     unread_messages_max: int = 1_000
 
-    # Our own sign-in (`sign_in`). The shortest password is NIST's; the longest is far above any passphrase, and
+    # Our own sign-in (`sign_in`). The shortest password is NIST's; the longest is above any passphrase, and
     # quickly hashed.
     password_length_min: int = 8
     password_size_bytes_max: int = KIB
