@@ -144,6 +144,8 @@ class Limits:
     # What a turn of the loop admits while the server is overloaded, and how long only slow turns make it so.
     turn_s_max: float = 0.5
     overload_patience_s: float = 5.0
+    # A client whose queries take longer than commits leave time for: better closed than left with old ones.
+    behind_s_max: float = 60.0
 
     # A user's token. Providers put groups and roles into it, yet it has to fit into one HTTP header.
     token_size_bytes_max: int = 32 * KIB

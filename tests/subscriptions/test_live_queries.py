@@ -107,6 +107,10 @@ class Holder:
         self.live: LiveQuery = runtime.cache.hold(f"notes:{path}", args, self)
         runtime.cache.refresh()
 
+    @property
+    def owner(self) -> Holder:
+        return self
+
     def changed(self, live: LiveQuery) -> None:
         self.live = live
         self.told_count += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -188,7 +189,7 @@ class Delivery:
                     self._tasks.start(self._sync_in_thread, flushed_ts)
             except StorageError as error:
                 self._storage_failed(error)
-        self._deliver()
+        self._deliver(budget_s=_REFRESH_BUDGET_S)
         self._activity.set()
 
     async def _sync_in_thread(self, flushed_ts: int) -> None:
@@ -216,12 +217,15 @@ class Delivery:
             if self.on_broken is not None:
                 self.on_broken(error)
 
-    def _deliver(self) -> None:
-        """Run what is stale and publish it once it is durable."""
+    def _deliver(self, *, budget_s: float = math.inf) -> None:
+        """Run what is stale and publish it once it is durable.
+
+        With a budget the rest is left to the next tick; who follows some of it is told then.
+        """
         with self._engine.lock:
             self._delivering = True
             try:
-                self._cache.refresh()
+                self._cache.refresh(budget_s=budget_s)
             finally:
                 self._delivering = False
             if not self._due:

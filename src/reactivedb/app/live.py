@@ -51,6 +51,9 @@ class _Consumer:
         self._wake()
 
     def prepare(self, ts: int) -> Callable[[StorageError | None], None] | None:
+        if not self._query_set.is_current:
+            self._changed()
+            return None
         changes = self._query_set.take_changes()
         if not changes:
             return None

@@ -12,9 +12,10 @@ place become one. Who asks without a journal shares only a result that such a ru
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -23,6 +24,7 @@ from ..errors import RequestError
 from ..functions import CallError, Identity, Kind, Runner, RunResult, encoded_result
 from ..protocol import normalize_path
 from ..values import Value, encode
+from .lanes import Lanes
 from .tracker import Tracker, Watch
 
 # Path, encoded arguments, and whether internal functions may answer.
@@ -65,6 +67,11 @@ class Holder(Protocol):
     """One place in one client's query set."""
 
     identity: Identity
+
+    @property
+    def owner(self) -> Hashable:
+        """Whose place it is: one client waits for all that it holds."""
+        ...
 
     def changed(self, live: LiveQuery) -> None:
         """The live query that this place holds (from now on) has a new result."""
@@ -145,10 +152,13 @@ class QueryCache:
         self._tracker: Tracker[LiveQuery] = Tracker(engine.reader())
         self._live: dict[LiveQuery, list[Place]] = {}
         self._at: dict[Place, LiveQuery] = {}
-        self._stale: dict[LiveQuery, None] = {}
+        self._stale: Lanes[LiveQuery] = Lanes()
         # Nobody holds these any more, but they are still true: kept in case somebody asks again.
         self._idle: OrderedDict[LiveQuery, int] = OrderedDict()
         self._idle_size_bytes = 0
+        # Runs after the first one of a live query, and how many of these gave what their holders had.
+        self.rerun_count = 0
+        self.unchanged_count = 0
 
     def __len__(self) -> int:
         return len(self._live)
@@ -180,7 +190,7 @@ class QueryCache:
         live = self._at.get((key, journal, holder.identity.cache_key)) or self._at.get((key, journal, None))
         if live is None:
             live = LiveQuery(key, args, holder.identity, journal)
-            self._stale[live] = None
+            self._stale.add(live, holder.owner)
             self._put(live)
         self._give(live, holder)
         return live
@@ -225,7 +235,7 @@ class QueryCache:
         live.stale = True
         self._tracker.forget(live.watches)
         live.watches = []
-        self._stale.pop(live, None)
+        self._stale.discard(live)
         for place in self._live.pop(live):
             del self._at[place]
 
@@ -248,20 +258,27 @@ class QueryCache:
             self._drop(live)
             return
         live.stale = True
-        self._stale[live] = None
+        self._stale.add(live, next(iter(live.holders)).owner)
         if live.began_anew:
             self._put(live)
 
-    def refresh(self) -> None:
-        """Run everything stale at the newest state, and tell those who hold what has changed."""
+    def refresh(self, *, budget_s: float = math.inf) -> None:
+        """Run what is stale at the newest state, and tell those who hold what has changed.
+
+        With a budget some of it may be left; a result that is not stale is true now in any case.
+        """
         self.invalidate()
-        while self._stale:
-            live, _ = self._stale.popitem()
-            self._run(live)
+        self._stale.run(self._run, budget_s=budget_s)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Nothing is left to run."""
+        return not self._stale
 
     def _run(self, live: LiveQuery) -> None:
         live.stale = False
         live.run_count += 1
+        self.rerun_count += live.run_count > 1
         began = time.perf_counter()
         run = self._run_function(live)
         self._on_run(live, run, time.perf_counter() - began)
@@ -278,6 +295,8 @@ class QueryCache:
             live.result = result
             for holder in list(live.holders):
                 holder.changed(live)
+        else:
+            self.unchanged_count += 1
         self._settle(live)
         if live in self._live and not live.holders:
             self._drop(live)
@@ -333,6 +352,7 @@ class QueryCache:
     def check(self) -> None:
         """Assert the invariants that hold between calls."""
         self._tracker.check()
+        self._stale.check()
         watched = 0
         for live, places in self._live.items():
             assert live.place in places

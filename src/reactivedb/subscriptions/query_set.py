@@ -18,10 +18,10 @@ from .query_cache import LiveQuery, QueryCache, Result
 class HeldQuery:
     """One query of one client."""
 
-    __slots__ = ("_owner", "identity", "live", "query_id", "sent")
+    __slots__ = ("identity", "live", "owner", "query_id", "sent")
 
     def __init__(self, owner: QuerySet, query_id: int, identity: Identity) -> None:
-        self._owner = owner
+        self.owner = owner
         self.query_id = query_id
         self.identity = identity
         self.live: LiveQuery | None = None
@@ -30,7 +30,7 @@ class HeldQuery:
 
     def changed(self, live: LiveQuery) -> None:
         self.live = live
-        self._owner.mark(self)
+        self.owner.mark(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,15 @@ class QuerySet:
         self._changed[held] = None
         self._on_change()
 
+    @property
+    def is_current(self) -> bool:
+        """All that is followed is true at one moment, that of the last `refresh`."""
+        return self._cache.is_fresh or not any(
+            held.live is not None and held.live.stale for held in self._held.values()
+        )
+
     def take_changes(self) -> list[QueryChange]:
-        """Everything the client does not know yet; the cache has been refreshed."""
+        """Everything the client does not know yet; call it when all `is_current`."""
         changes: list[QueryChange] = []
         for held in self._changed:
             result = held.live.result if held.live is not None else None

@@ -109,8 +109,11 @@ class Session:
         self._actions_running = 0
         self._transition_count = 0
         self._ended = False
+        # Since when its queries have not been all true at one moment.
+        self._behind_since_s: float | None = None
         self._quiet_since_s = runtime.loop.time()
         self._ping = self._ping_later(runtime.limits.ping_interval_s)
+        runtime.report.meters.sockets_opened += 1
 
     # From the client
 
@@ -161,6 +164,7 @@ class Session:
     def closed(self) -> None:
         """The connection is gone; mutations that were received are finished all the same."""
         if not self._ended:
+            self._runtime.report.meters.socket_closed("ConnectionLost")
             self._end()
 
     def _handle(self, message: messages.ClientMessage) -> None:
@@ -375,6 +379,10 @@ class Session:
                 # Not from here: others are in the middle of being served.
                 self._runtime.loop.call_soon(self._credentials.expire)
             return None
+        if not self._query_set.is_current:
+            self._fall_behind()
+            return None
+        self._behind_since_s = None
         changes = self._query_set.take_changes()
         if not changes and not self._owed:
             return None
@@ -400,6 +408,19 @@ class Session:
             self._version = end
 
         return publish
+
+    def _fall_behind(self) -> None:
+        """There was no time for all of its queries; the rest of them has the next turns."""
+        runtime = self._runtime
+        now_s = runtime.loop.time()
+        if self._behind_since_s is None:
+            self._behind_since_s = now_s
+        if now_s - self._behind_since_s <= runtime.limits.behind_s_max:
+            runtime.delivery.due(self)
+            return
+        # Not from here: others are in the middle of being served.
+        why = "its queries take longer"
+        runtime.loop.call_soon(self._refuse, "behind_s_max", why, "SubscriptionsWorkerFullError")
 
     def _send_transition(self, parts: list[bytes]) -> None:
         chunk_size = self._runtime.limits.chunk_size_bytes
@@ -434,17 +455,21 @@ class Session:
     def _request_id(self, request_id: int) -> str:
         return request_id_of(self._session_id or "", request_id)
 
-    def _refuse(self, limit: str, why: str) -> None:
+    def _refuse(self, limit: str, why: str, word: str = "TooManyConcurrentRequests") -> None:
         """Close, because a bound of this one connection is reached; its client comes back later."""
+        if self._ended:
+            return
         self._runtime.admission.refusals[limit] += 1
         maximum = getattr(self._runtime.limits, limit)
-        self._close(1013, f"TooManyConcurrentRequests: `{limit}` is {maximum}, {why}")
+        self._close(1013, f"{word}: `{limit}` is {maximum}, {why}")
 
     def _fatal(self, text: str) -> None:
         self._transport.send((messages.fatal_error(text),))
         self._close(1000, text.partition(":")[0])
 
     def _close(self, code: int, reason: str) -> None:
+        if not self._ended:
+            self._runtime.report.meters.socket_closed(reason)
         self._transport.close(code, reason)
         self._end()
 
