@@ -36,6 +36,14 @@ SitePort = Annotated[
 Data = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The data folder.", show_default="APP_DIR/.reactivedb")
 ]
+TrustedProxies = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESSES",
+        help="Whose `X-Forwarded-For` says who is asking: addresses and networks, with commas between.",
+        show_default="FORWARDED_ALLOW_IPS, or this machine",
+    ),
+]
 Compression = Annotated[bool, typer.Option("--compression", help="Offer permessage-deflate.")]
 
 # Locals in a traceback could be keys.
@@ -76,6 +84,7 @@ def serve(
     host: Host = "127.0.0.1",
     data: Data = None,
     compression: Compression = False,
+    trusted_proxies: TrustedProxies = None,
 ) -> None:
     """Serve an application in production. The admin key comes from the variable REACTIVEDB_ADMIN_KEY."""
     with Failures(app_dir) as report:
@@ -98,6 +107,7 @@ def serve(
                 listeners,
                 live,
                 compression=compression,
+                trusted_proxies=trusted_proxies,
                 on_ready=on_ready,
             )
         )

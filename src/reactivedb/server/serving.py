@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import signal
 import socket
 import threading
@@ -39,6 +40,10 @@ _BACKLOG = 2048
 _PING_INTERVAL_S = 20.0
 _PING_TIMEOUT_S = 40.0
 _SHUTDOWN_TIMEOUT_S = 5
+# Files of the database, uploads, and HTTP requests that come beside sockets.
+_OTHER_FILES = 1_000
+
+_logger = logging.getLogger("reactivedb.server")
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 
 
@@ -85,8 +90,13 @@ def serve(
     site_port: int = DEFAULT_SITE_PORT,
     admin_key: str | None = None,
     compression: bool = False,
+    trusted_proxies: str | None = None,
 ) -> None:
     """Serve an application in production until SIGTERM or SIGINT.
+
+    Args:
+        trusted_proxies: addresses and networks, with commas between, whose `X-Forwarded-For` says who is
+            asking; else those in the variable `FORWARDED_ALLOW_IPS`, else this machine's own.
 
     Raises:
         ReactiveDBError: `PortUnavailable`, `StorageError` or `SchemaError`, before anything is served.
@@ -95,7 +105,7 @@ def serve(
     key = None if admin_key is None else AdminKey.of(admin_key)
     live = ReactiveASGI(app, path, admin_key=key, production=True)
     try:
-        run(lambda: serve_on(listeners, live, compression=compression))
+        run(lambda: serve_on(listeners, live, compression=compression, trusted_proxies=trusted_proxies))
     finally:
         listeners.close()
 
@@ -110,6 +120,7 @@ async def serve_on(
     live: ReactiveASGI,
     *,
     compression: bool = False,
+    trusted_proxies: str | None = None,
     on_ready: Callable[[Addresses], None] | None = None,
 ) -> None:
     """Open the database, serve it on both ports until a signal comes, close it.
@@ -120,7 +131,12 @@ async def serve_on(
     """
     live.addresses = listeners.addresses
     async with live.lifespan():
-        server = _Server(_config(_ByPort(live, listeners), live.database.runtime.limits, compression))
+        limits = live.database.runtime.limits
+        _allow_sockets(limits.sockets_max)
+        config = _config(_ByPort(live, listeners), limits, compression)
+        if trusted_proxies is not None:
+            config.forwarded_allow_ips = trusted_proxies
+        server = _Server(config)
         if on_ready is not None:
             server.on_ready = lambda: on_ready(live.addresses)
         runtime = live.database.runtime
@@ -201,6 +217,26 @@ def _config(application: ASGIApp, limits: Limits, compression: bool) -> uvicorn.
         server_header=False,
         timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT_S,
     )
+
+
+def _allow_sockets(count: int) -> None:
+    """Raise this process's own bound on open files to what that many sockets need."""
+    if find_spec("resource") is None:
+        return  # Windows has no such bound.
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        _logger.warning(
+            "%d open files are too few for `sockets_max`, %d - raise `ulimit -n`, or lower the limit",
+            allowed,
+            count,
+        )
 
 
 def _listen(host: str, port: int, option: str) -> socket.socket:
