@@ -43,3 +43,13 @@ def hidden(ctx: rdb.QueryCtx) -> str:
 @rdb.action
 async def shout(ctx: rdb.ActionCtx, text: str) -> str:
     return text.upper()
+
+
+@rdb.query
+def count_at_most(ctx: rdb.QueryCtx, most: int) -> int:
+    return min(most, len(ctx.db.query(Note).collect()))
+
+
+@rdb.mutation
+def later(ctx: rdb.MutationCtx, text: str, delay_s: float) -> None:
+    ctx.scheduler.run_after(delay_s, add, text)

@@ -7,6 +7,7 @@ from .declaration import App
 from .delivery import Subscriber
 from .live import AsyncLive, Live
 from .load import Load
+from .meters import Histogram, Meters
 from .past import AsyncPast, Past, Version
 from .relief import Relief, Unsent
 from .runtime import Runtime
@@ -21,8 +22,10 @@ __all__ = [
     "CallResult",
     "Caller",
     "Database",
+    "Histogram",
     "Live",
     "Load",
+    "Meters",
     "Past",
     "Pending",
     "Relief",

@@ -120,7 +120,7 @@ class Actions:
             told = describe(result.error, request_id=request_id, production=runtime.production)
         error = None if result.error is None else told
         duration_s = time.perf_counter() - began
-        runtime.report.tell(RunLog(Kind.ACTION, name, duration_s, error, result.log_lines))
+        runtime.report.http_run(RunLog(Kind.ACTION, name, duration_s, error, result.log_lines))
         return result.error, told
 
     async def run_in_tasks(

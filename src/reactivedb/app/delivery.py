@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,10 +21,13 @@ from ..engine import Engine
 from ..errors import StorageError
 from ..functions import Jobs
 from ..subscriptions import QueryCache
+from .meters import Histogram
 from .tasks import Tasks
 
 # A thread hop costs about 0.1 ms, so a sync that is not much slower is done in place.
 _INLINE_SYNC_MAX_S = 0.0005
+# Live queries run for so long in one turn of the loop, then calls have theirs.
+_REFRESH_BUDGET_S = 0.02
 # How often recorded answers and finished jobs are looked through for what is too old.
 _FORGET_INTERVAL_NS = 3600 * 10**9
 
@@ -51,11 +55,14 @@ class Follower(Protocol):
 class Delivery:
     """Commits on their way to the disk and to the subscribers of one open database."""
 
-    def __init__(self, engine: Engine, cache: QueryCache, jobs: Jobs, tasks: Tasks) -> None:
+    def __init__(
+        self, engine: Engine, cache: QueryCache, jobs: Jobs, *, tasks: Tasks, syncs: Histogram
+    ) -> None:
         self._engine = engine
         self._cache = cache
         self._jobs = jobs
         self._tasks = tasks
+        self._syncs = syncs
         # Called once when the storage is closed for good; a server ends itself then.
         self.on_broken: Callable[[StorageError], None] | None = None
         self.broken: StorageError | None = None
@@ -181,18 +188,20 @@ class Delivery:
         if committer.applied_ts > committer.durable_ts and not self._syncing:
             try:
                 self._forget_sometimes()
+                began_s = time.perf_counter()
                 flushed_ts = self._engine.flush()
                 if self._inline_sync:
                     self._engine.sync(flushed_ts)
+                    self._syncs.add(time.perf_counter() - began_s)
                 else:
                     self._syncing = True
-                    self._tasks.start(self._sync_in_thread, flushed_ts)
+                    self._tasks.start(self._sync_in_thread, flushed_ts, began_s)
             except StorageError as error:
                 self._storage_failed(error)
         self._deliver(budget_s=_REFRESH_BUDGET_S)
         self._activity.set()
 
-    async def _sync_in_thread(self, flushed_ts: int) -> None:
+    async def _sync_in_thread(self, flushed_ts: int, began_s: float) -> None:
         try:
             await anyio.to_thread.run_sync(self._engine.storage.sync)
             error = None
@@ -202,6 +211,7 @@ class Delivery:
             self._syncing = False
         # Callbacks belong to the loop, so the thread does nothing but wait for the disk.
         if error is None:
+            self._syncs.add(time.perf_counter() - began_s)
             self._engine.synced(flushed_ts)
         else:
             self._engine.abandon(error)
@@ -228,6 +238,8 @@ class Delivery:
                 self._cache.refresh(budget_s=budget_s)
             finally:
                 self._delivering = False
+            if not self._cache.is_fresh:
+                self.committed()
             if not self._due:
                 return
             ts = self._engine.committer.applied_ts

@@ -1,4 +1,7 @@
-"""Who is told that a function has run, and in which words?"""
+"""Who is told that a function has run, and in which words?
+
+Every run is counted (`meters`); whoever listens to `on_run` is told of it in full.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from collections.abc import Callable
 from ..functions import CallError, FunctionDefinition, Kind, RunResult, describe, request_id_of
 from ..subscriptions import LiveQuery
 from .calls import RunLog
+from .meters import Meters
 
 _logger = logging.getLogger("reactivedb")
 
@@ -16,8 +20,11 @@ _logger = logging.getLogger("reactivedb")
 class RunReport:
     """The server's log of runs; `on_run` is called on whatever thread the run was made."""
 
-    def __init__(self, is_production: Callable[[], bool]) -> None:
+    def __init__(self, is_production: Callable[[], bool], canonical: Callable[[str], str | None]) -> None:
         self._is_production = is_production
+        # The one path of the query that answers to a spelling; None: there is no such query.
+        self._canonical = canonical
+        self.meters = Meters()
         self.on_run: Callable[[RunLog], None] | None = None
 
     def describe_query_error(self, path: str, error: BaseException) -> CallError:
@@ -26,6 +33,9 @@ class RunReport:
         return describe(error, request_id=request_id_of(path, 0), production=self._is_production())
 
     def live_run(self, live: LiveQuery, run: RunResult, duration_s: float) -> None:
+        path = self._canonical(live.path)
+        if path is not None:
+            self.meters.ran("query", path, duration_s, failed=run.error is not None)
         if self.on_run is not None:
             error = None if run.error is None else self.describe_query_error(live.path, run.error)
             self.tell(RunLog(Kind.QUERY, live.path, duration_s, error, run.log_lines))
@@ -34,8 +44,6 @@ class RunReport:
         self, definition: FunctionDefinition, request_id: str, run: Callable[[], RunResult]
     ) -> RunResult:
         """Run a query or mutation and report it."""
-        if self.on_run is None:
-            return run()
         began = time.perf_counter()
         result = run()
         self.run(definition, time.perf_counter() - began, result, request_id)
@@ -44,11 +52,19 @@ class RunReport:
     def run(
         self, definition: FunctionDefinition, duration_s: float, result: RunResult, request_id: str
     ) -> None:
+        self.meters.ran(
+            definition.kind.value, definition.path, duration_s, failed=result.error is not None
+        )
         if self.on_run is not None:
             error = None
             if result.error is not None:
                 error = describe(result.error, request_id=request_id, production=False)
             self.tell(RunLog(definition.kind, definition.path, duration_s, error, result.log_lines))
+
+    def http_run(self, log: RunLog) -> None:
+        """An HTTP action has ended; its path is that of its route."""
+        self.meters.ran("http action", log.path, log.duration_s, failed=log.error is not None)
+        self.tell(log)
 
     def tell(self, log: RunLog) -> None:
         """Hand a finished run to whoever listens; it cannot fail."""

@@ -71,14 +71,18 @@ class Runtime:
         self._file_store = FileStore(storage.files_folder)
         self.files = FileTransfer(self._file_store, self)
         self.runner = self._runner_of(app)
-        self.report = RunReport(lambda: self.production)
+        self.report = RunReport(
+            lambda: self.production, lambda path: self.runner.registry.canonical(path, Kind.QUERY)
+        )
         self.cache = QueryCache(
             self.engine, self.runner, describe=self.report.describe_query_error, on_run=self.report.live_run
         )
         self.tasks = Tasks()
         self.actions = Actions(self)
         self.jobs = Jobs(self.engine, self)
-        self.delivery = Delivery(self.engine, self.cache, self.jobs, self.tasks)
+        self.delivery = Delivery(
+            self.engine, self.cache, self.jobs, tasks=self.tasks, syncs=self.report.meters.syncs
+        )
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
         self.admission = Admission(app.limits, Load(app.limits, lambda turned: self.loop.call_soon(turned)))
         self.relief = Relief(

@@ -95,6 +95,8 @@ class Committer:
         self.applied_ts = last_ts
         self.flushed_ts = last_ts
         self.durable_ts = last_ts
+        # In the life of this process, also those that were undone.
+        self.commit_count = 0
         # Never goes back, also not over commits that were undone: a timestamp names one commit for ever.
         self._assigned_ts = last_ts
         self._history: deque[CommitRecord] = deque()
@@ -152,6 +154,7 @@ class Committer:
         """
         self._storage.append(commit)
         self.applied_ts = ts
+        self.commit_count += 1
         record = CommitRecord(ts, write_set, write_set.size_bytes())
         self._history.append(record)
         self._history_size_bytes += record.size_bytes

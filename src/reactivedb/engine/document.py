@@ -119,6 +119,10 @@ class DocumentCache:
         self._offered_before: set[str] = set()
         self._documents: OrderedDict[str, StoredDocument] = OrderedDict()
 
+    @property
+    def size_bytes(self) -> int:
+        return self._size_bytes
+
     def get(self, id: str) -> StoredDocument | None:
         found = self._documents.get(id)
         if found is not None:

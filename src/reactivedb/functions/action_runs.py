@@ -74,6 +74,10 @@ class ActionRuns:
         """There are any."""
         return bool(self._runs)
 
+    @property
+    def running_count(self) -> int:
+        return sum(map(len, self._runs.values()))
+
     def begin(self, id: str, marked_ts: int, definition: FunctionDefinition, named: dict[str, Any]) -> None:
         """Run an action whose job was marked as running by that commit, under the engine's lock."""
         time_s = self._engine.limits.action_time_s_max

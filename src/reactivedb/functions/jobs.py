@@ -10,6 +10,7 @@ failed with the process. How it runs and what ends it: see `action_runs`.
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -63,6 +64,8 @@ class Jobs:
         # there are so many of them that the heap is made anew.
         self._heap: list[tuple[float, str]] = []
         self._cancelled_count = 0
+        # How many jobs have come to which end since the database was opened.
+        self.ended: Counter[str] = Counter()
         self._wake = anyio.Event()
         self._actions = ActionRuns(engine, host, self._finish_run)
         # After a failure of the storage nothing is begun before this time.
@@ -125,12 +128,24 @@ class Jobs:
                         found = True
                     if kind == CANCELED:
                         self._cancelled_count += 1
+                    if kind not in (PENDING, IN_PROGRESS):
+                        self.ended[kind] += 1
                     found |= self._actions.note(change.new.id, record.ts)
                     if kind not in (PENDING, IN_PROGRESS) and self._crons.owns(change.new.id):
                         self._crons.is_stale = found = True
             if self._cancelled_count > _CANCELLED_MAX + len(self._heap) // 2:
                 self._make_heap()
             return found
+
+    @property
+    def waiting_count(self) -> int:
+        """Jobs whose time has not come, as far as it is known without looking at each."""
+        return max(0, len(self._heap) - self._cancelled_count)
+
+    @property
+    def running_count(self) -> int:
+        """Actions that run as jobs; a mutation runs within one turn."""
+        return self._actions.running_count
 
     def _make_heap(self) -> None:
         self._heap = [(cast("float", row.fields["scheduledTime"]), row.id) for row in self._rows(PENDING)]

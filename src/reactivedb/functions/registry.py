@@ -102,6 +102,11 @@ class Registry:
         """The entry of a function object, or None if it is another version's."""
         return self._by_reference.get(id(reference))
 
+    def canonical(self, spelling: str, kind: Kind) -> str | None:
+        """The path of the function of that kind that answers to a normalized spelling."""
+        known = self._spellings.get(spelling)
+        return known.path if known is not None and known.kind is kind else None
+
     def find(self, path: str, kind: Kind | None, *, internal: bool) -> FunctionDefinition:
         """The entry of a path; an internal one only for those who may see it.
 

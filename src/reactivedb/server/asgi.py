@@ -22,8 +22,10 @@ from starlette.websockets import WebSocketClose
 from ..app import App, AsyncDatabase
 from ..errors import SchemaError
 from .admin import Addresses, AdminKey, is_admin_key
+from .edge import Edge, route_path
 from .gate import Gate
 from .http_actions import HttpActions
+from .probes import HEALTH, healthy
 from .replies import error_response
 from .routes import main_application
 
@@ -125,8 +127,12 @@ class ReactiveASGI:
             await application(scope, receive, send)
         elif scope["type"] == "websocket":
             await WebSocketClose(code=1013, reason="LifespanNotRunning")(scope, receive, send)
+        elif route_path(scope) == HEALTH:
+            await healthy()(scope, receive, send)
         else:
-            await error_response(503, "LifespanNotRunning", _NOT_RUNNING)(scope, receive, send)
+            # With what browsers need to read it.
+            response = error_response(503, "LifespanNotRunning", _NOT_RUNNING)
+            await Edge(response)(scope, receive, send)
 
     def _start(self, database: AsyncDatabase) -> None:
         runtime = database.runtime

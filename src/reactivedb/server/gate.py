@@ -29,6 +29,7 @@ class Gate:
     def __init__(self, app: ASGIApp, runtime: Runtime) -> None:
         self._app = app
         self._runtime = runtime
+        self._responses = runtime.report.meters.responses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or route_path(scope) in _ALWAYS:
@@ -37,13 +38,17 @@ class Gate:
         try:
             caller = self._runtime.admission.request(address_of(scope))
         except LimitExceededError as error:
-            await _refusal(error)(scope, receive, send)
+            response = _refusal(error)
+            self._responses[response.status_code] += 1
+            await response(scope, receive, send)
             return
         started = False
 
         async def noted(message: Message) -> None:
             nonlocal started
-            started = True
+            if not started:
+                started = True
+                self._responses[message["status"]] += 1
             await send(message)
 
         try:
@@ -52,7 +57,7 @@ class Gate:
             # Only once it was known for whom it is asked.
             if started:
                 raise
-            await _refusal(error)(scope, receive, send)
+            await _refusal(error)(scope, receive, noted)
         finally:
             caller.leave()
 

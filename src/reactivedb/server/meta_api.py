@@ -1,6 +1,6 @@
 """Which server is this, is it up, and does this key open it?
 
-The routes of section c.4 of the protocol, and `/healthz`. `convex network-test` and `convex dev` use them.
+The routes of section c.4 of the protocol. `convex network-test` and `convex dev` use them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class MetaApi:
             Route("/version", self.version),
             Route("/instance_version", self.version),
             Route("/instance_name", self.instance_name),
-            Route("/healthz", self.health),
             Route("/echo", self.echo, methods=["POST"]),
             Route("/api/check_admin_key", self.check_admin_key),
             Route("/api/v1/get_canonical_urls", self.canonical_urls),
@@ -53,9 +52,6 @@ class MetaApi:
 
     async def instance_name(self, request: Request) -> Response:
         return PlainTextResponse(_INSTANCE_NAME)
-
-    async def health(self, request: Request) -> Response:
-        return PlainTextResponse("ok")
 
     async def echo(self, request: Request) -> Response:
         length = request.headers.get("content-length", "")

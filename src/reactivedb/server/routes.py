@@ -26,6 +26,7 @@ from .http_api import HttpApi
 from .meta_api import MetaApi
 from .openapi import OpenApi
 from .pages import Pages
+from .probes import Probes
 from .replies import Refusal, on_bug, on_http_exception, on_library_error, on_refusal
 from .sockets import SyncEndpoint
 from .storage_api import StorageApi
@@ -43,6 +44,7 @@ def main_application(
         *EnvironmentApi(runtime, admin_key, addresses).routes(),
         *StorageApi(runtime).routes(),
         *OpenApi(runtime).routes(),
+        *Probes(runtime, admin_key, addresses).routes(),
     ]
     application = Starlette(
         routes=routes,

@@ -16,7 +16,7 @@ import anyio
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from ..app import Runtime, Unsent
+from ..app import Meters, Runtime, Unsent
 from ..errors import LimitExceededError
 from ..limits import MIB, Limits
 from ..sync import ClientKind, Session, Transport
@@ -54,7 +54,7 @@ class SyncEndpoint:
         def make_session(transport: Transport) -> Session:
             return Session(runtime, transport, client=client, caller=caller)
 
-        counted = Counted(caller, runtime.relief)
+        counted = Counted(caller, runtime.relief, runtime.report.meters)
         try:
             await websocket.accept()
             extensions: dict[str, Any] = scope.get("extensions") or {}
@@ -76,6 +76,7 @@ class Pump:
         self._limits = limits
         self._connection = anyio.CancelScope()
         self._unsent: Unsent | None = None
+        self._meters = Meters() if counted is None else counted.meters
         if counted is not None:
             self._unsent = counted.relief.unsent(counted.caller, self._connection.cancel)
         self._outbox: deque[tuple[Message, int]] = deque()
@@ -117,6 +118,7 @@ class Pump:
             if message["type"] == "websocket.disconnect":
                 return
             text: str | None = message.get("text")
+            self._meters.socket_received_bytes += len(text or message.get("bytes") or b"")
             if text is None:
                 receiver.receive_binary()
             elif len(text) > self._limits.message_size_bytes_max:
@@ -157,6 +159,7 @@ class Pump:
     def _put(self, message: Message, size_bytes: int) -> None:
         self._outbox.append((message, size_bytes))
         self._outbox_size_bytes += size_bytes
+        self._meters.socket_sent_bytes += size_bytes
         self._count(self._outbox_size_bytes)
         self._news.set()
 

@@ -28,7 +28,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from ..app import Caller, Relief, Unsent
+from ..app import Caller, Meters, Relief, Unsent
 from ..errors import LimitExceededError
 from ..limits import KIB, MIB, Limits
 from .frames import text_message
@@ -72,6 +72,7 @@ class Counted:
 
     caller: Caller
     relief: Relief
+    meters: Meters
 
 
 class DirectSocket:
@@ -90,6 +91,7 @@ class DirectSocket:
         "_taken_bytes",
         "_transport",
         "_unsent",
+        "meters",
         "writable",
     )
 
@@ -117,6 +119,7 @@ class DirectSocket:
         self._busy = False
         self._reading = True
         self._unsent: Unsent | None = None
+        self.meters = Meters() if counted is None else counted.meters
         if counted is not None:
             self._unsent = counted.relief.unsent(counted.caller, transport.abort)
         transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES, low=_LOW_WATER_BYTES)
@@ -200,6 +203,7 @@ class DirectSocket:
         if not size_bytes:
             return
         self._sent_bytes += size_bytes
+        self.meters.socket_sent_bytes += size_bytes
         if self.writable:
             self._transport.writelines(buffers)
             return
@@ -293,6 +297,7 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
         # What comes behind a breach of the protocol is thrown away until the linger ends.
         elif self.conn.parser_exc is None and not self._refused:
             self._slice_ends_s = time.monotonic() + _SLICE_S
+            self._socket.meters.socket_received_bytes += len(data)
             super().data_received(data)
             self._count_partial()
 

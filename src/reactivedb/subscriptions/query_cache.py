@@ -167,6 +167,11 @@ class QueryCache:
         return bool(self._live)
 
     @property
+    def idle_size_bytes(self) -> int:
+        """The results that nobody holds."""
+        return self._idle_size_bytes
+
+    @property
     def tracker(self) -> Tracker[LiveQuery]:
         return self._tracker
 
