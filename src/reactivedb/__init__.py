@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from .functions import (
         ActionCtx,
+        Blob,
         Crons,
         HttpRouter,
         MutationCtx,
@@ -87,6 +88,7 @@ __all__ = [
     "AsyncPast",
     "AuthProviderError",
     "AuthenticationError",
+    "Blob",
     "ConflictError",
     "Crons",
     "CustomJwtProvider",
@@ -188,6 +190,7 @@ _HOMES = {
     ),
     "functions": (
         "ActionCtx",
+        "Blob",
         "Crons",
         "HttpRouter",
         "MutationCtx",

@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 
 import reactivedb as rdb
 
-from .deployment import Deployment, Urls
+from .deployment import KEY, Deployment, Urls
 from .raw import Raw
 
 pytestmark = pytest.mark.slow
@@ -90,6 +90,22 @@ def test_an_uploaded_file_is_served_as_it_was_sent(client: Client) -> None:
     row = client.call("metadata", id=id)
     assert row.pop("_creationTime") > 0
     assert row == {"_id": id, "sha256": digest, "size": 700_000, "contentType": "image/png"}
+
+
+@pytest.mark.parametrize(
+    ("function", "args"),
+    [
+        ("_system/frontend/listTableScan", {"limit": 100}),
+        ("_system/cli/tableData", {"paginationOpts": {"numItems": 100, "cursor": None}}),
+    ],
+)
+def test_administrators_see_rows_and_no_addresses(client: Client, function: str, args: Any) -> None:
+    id, url = client.store(b"a", content_type="text/plain")
+    body = {"path": function, "args": {"table": "_storage", **args}}
+    shown = httpx.post(f"{client.urls.main}/api/query", json=body, headers={"authorization": f"Convex {KEY}"})
+    assert f'"_id":"{id}"' in shown.text
+    assert url.rpartition("/")[2] not in shown.text
+    assert httpx.post(f"{client.urls.main}/api/query", json=body).json()["status"] == "error"
 
 
 def test_head_tells_the_same_without_the_bytes(client: Client) -> None:

@@ -101,3 +101,19 @@ def shorter(old: dict[str, Any]) -> rooms.Note | None:
 @rdb.migration(drafts, name="drafts_2026")
 def renamed(old: dict[str, Any]) -> dict[str, Any]:
     return {"body": old["text"]}
+
+
+@rdb.query
+def sees_files(ctx: rdb.QueryCtx, file: rdb.Id[rdb.StoredFile]) -> str | None:
+    assert_type(ctx.db.system.get(file), rdb.StoredFile | None)
+    assert_type(ctx.db.system.query(rdb.StoredFile).collect(), list[rdb.StoredFile])
+    return ctx.storage.get_url(file)
+
+
+@rdb.action
+async def stores_files(ctx: rdb.ActionCtx, data: bytes) -> str:
+    file = await ctx.storage.store(data, content_type="text/plain")
+    assert_type(file, rdb.Id[rdb.StoredFile])
+    blob = await ctx.storage.get(file)
+    assert_type(blob, rdb.Blob | None)
+    return await ctx.storage.generate_upload_url()

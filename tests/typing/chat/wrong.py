@@ -57,3 +57,9 @@ def to_another_table(old: dict[str, Any]) -> Room:
 @rdb.migration("notes")  # refused: a table is its class
 def of_a_name(old: dict[str, Any]) -> dict[str, Any]:
     return old
+
+
+@rdb.query
+def files(ctx: rdb.QueryCtx, file: rdb.Id[rdb.StoredFile]) -> None:
+    ctx.storage.delete(file)  # refused: no deletion in a query
+    ctx.storage.generate_upload_url()  # refused: no upload URL in a query
