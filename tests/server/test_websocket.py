@@ -73,10 +73,10 @@ class EchoApp:
         return self.receivers[-1]
 
 
-def upgrade(raw: socket.socket) -> None:
+def upgrade(raw: socket.socket, path: str = "/") -> None:
     """A handshake by hand, on a socket that then reads nothing unless told to."""
     raw.sendall(
-        b"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"GET " + path.encode() + b" HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
     answer = b""

@@ -149,8 +149,9 @@ class DirectSocket:
 
     def cut_off_after(self, delay_s: float) -> None:
         """Abort unless the connection is gone by then."""
-        if self._close_timer is None:
-            self._close_timer = self._loop.call_later(delay_s, self._transport.abort)
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._close_timer = self._loop.call_later(delay_s, self._transport.abort)
 
     def blocked(self) -> None:
         """The write buffer is full."""
