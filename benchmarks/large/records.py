@@ -46,6 +46,11 @@ def range_of_20(ctx: rdb.QueryCtx, owner: str) -> list[Record]:
 
 
 @rdb.query
+def numbers_of_20(ctx: rdb.QueryCtx, owner: str) -> list[int]:
+    return [record.number for record in ctx.db.query(Record.by_owner.eq(owner)).take(20)]
+
+
+@rdb.query
 def scattered_20(ctx: rdb.QueryCtx, start: int) -> list[Record]:
     return ctx.db.query(Record.by_scattered.gte(start)).take(20)
 

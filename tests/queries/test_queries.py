@@ -204,3 +204,24 @@ def test_pages_of_a_join_within_a_join_give_all_of_it_once(size: int) -> None:
             break
         cursor = page.continue_cursor
     assert found == whole == [(0, 2.5), (0, 0.5), (2, 2.5), (2, 0.5)]
+
+
+def test_a_range_is_the_same_whether_its_documents_are_in_the_cache_or_not() -> None:
+    shelf = two_kinds(30)
+    expected = [("a", float(key)) for key in range(20)]
+
+    def taken() -> list[tuple[str, float]]:
+        with shelf.reading() as db:
+            return [(thing["kind"], thing["key"]) for thing in db.query(kind("a")).take(20)]
+
+    # By keys and what is missing; then, as nearly all was missing, by one statement for both; then by that
+    # with some and with all of it in the cache; and as nothing was missing, by keys again.
+    for forget in (True, True, True, False, False, False, True):
+        if forget:
+            shelf.engine.cache.clear()
+        assert taken() == expected
+    with shelf.writing() as db:
+        own = db.insert(things, {"kind": "a", "key": 0.25})
+        assert [thing["key"] for thing in db.query(kind("a")).take(3)] == [0, 0.25, 1]
+        db.delete(own)
+        assert [thing["key"] for thing in db.query(kind("a")).order("desc").take(3)] == [29, 28, 27]

@@ -209,7 +209,7 @@ def test_values_come_back_byte_for_byte(storage: Storage, value: str) -> None:
 def test_several_documents_are_read_at_once(storage: Storage) -> None:
     storage.append(insert(1, "a", "b", 'a "quoted" ü'))
     found = storage.get_many(TABLE.number, ["b", "missing", 'a "quoted" ü', "b"])
-    assert sorted(ids(found)) == ['a "quoted" ü', "b"]
+    assert sorted(id for id, _, _ in found) == ['a "quoted" ü', "b"]
     assert storage.get(TABLE.number, "b") in found
     assert storage.get_many(TABLE.number, []) == []
 
@@ -245,6 +245,22 @@ def test_entries_are_scanned_both_ways_between_keys(storage: Storage) -> None:
     assert scanned(b"\x02", b"\x02") == scanned(b"\x02", b"\x01") == scanned(b"", LAST, limit=0) == []
     assert storage.scan(2, b"", LAST, limit=9) == []
     assert storage.count(INDEX.number, b"\x01", b"\x02") == 3
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_documents_come_with_the_entries_that_point_at_them(storage: Storage, reverse: bool) -> None:
+    storage.append(insert(1, "a", "b", "c"))
+    storage.add_index_entries([(INDEX.number, b"\x02", "a"), (INDEX.number, b"\x03", "c")])
+
+    def found(low: bytes, high: bytes, limit: int) -> list[tuple[bytes, str, int, bytes]]:
+        return storage.scan_documents(INDEX.number, low, high, TABLE.number, reverse=reverse, limit=limit)
+
+    for low, high, limit in ((b"", LAST, 9), (b"\x02", b"b", 9), (b"", LAST, 2), (b"d", LAST, 9)):
+        entries = storage.scan(INDEX.number, low, high, reverse=reverse, limit=limit)
+        versions = [(key, storage.get(TABLE.number, id)) for key, id in entries]
+        assert found(low, high, limit) == [(key, *version) for key, version in versions if version]
+    assert len(found(b"", LAST, 9)) == 5
+    assert storage.scan_documents(2, b"", LAST, TABLE.number, reverse=reverse, limit=9) == []
     assert storage.count(INDEX.number, b"\x02", b"\x01") == storage.count(2, b"", LAST) == 0
 
 

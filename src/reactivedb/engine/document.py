@@ -90,12 +90,18 @@ class StoredDocument:
     def object(self) -> Any:
         """The document as user code sees it; shared only if nothing in it can be changed."""
         definition = self.table.definition
-        if not definition.shareable:
+        if self._object is not None:
+            return self._object
+        if definition.unread is not None:
+            made = definition.unread(self.id, self.json)
+        elif definition.shareable:
+            made = definition.load(self.fields, self.json)
+        else:
             # A private copy of the fields too: decoded lists and dicts reach the caller as they are.
-            return definition.load(cast("dict[str, Value]", decode(self.json)), self.json)
-        if self._object is None:
-            self._object = definition.load(self.fields, self.json)
-        return self._object
+            made = definition.load(cast("dict[str, Value]", decode(self.json)), self.json)
+        if definition.shareable:
+            self._object = made
+        return made
 
     def key(self, index: IndexState) -> IndexKey:
         found = self._keys.get(index.number)

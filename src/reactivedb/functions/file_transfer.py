@@ -272,7 +272,7 @@ class FileTransfer:
         ids = {id for id in (name.removesuffix(PART_SUFFIX) for name in names) if _is_file_id(id)}
         engine = self._host.runner.engine
         with engine.lock:
-            known = {version.id for version in engine.storage.get_many(FILE_TABLE_NUMBER, ids)}
+            known = {id for id, _, _ in engine.storage.get_many(FILE_TABLE_NUMBER, ids)}
         for name in names:
             if name.removesuffix(PART_SUFFIX) in ids and name not in known:
                 self._store.remove(name)

@@ -25,6 +25,9 @@ def cannot_change(value: object) -> bool:
         return True
     if isinstance(value, tuple | frozenset):
         return all(map(cannot_change, cast("Iterable[object]", value)))
+    if isinstance(value, Document) and type(value).__definition__ is not None:
+        # By its types, without looking at fields that nobody has asked for.
+        return type(value).__definition__.shareable
     if isinstance(value, pydantic.BaseModel):
         # Frozen is shallow: what stands in the fields counts as well.
         return bool(value.model_config.get("frozen")) and all(map(cannot_change, value.__dict__.values()))

@@ -2,13 +2,17 @@
 
 A `Document` is a frozen pydantic model. Its system fields and its stored JSON live in slots, not in fields:
 a copy of a document, or one made by user code, has none and is not stored.
+
+A document from the database begins as its stored JSON, which is what clients are sent, and reads its fields
+out of that when the first of them is asked for.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     ClassVar,
@@ -122,6 +126,12 @@ class Model(_CamelCaseModel):
     """An object within a document, an argument or a result: frozen, closed, camelCase on the wire."""
 
 
+# The slots of every model: pydantic's own `__setattr__` refuses, and going around it by name is slower.
+_model_slots: Any = pydantic.BaseModel.__dict__
+_get_dict = _model_slots["__dict__"].__get__
+_set_dict = _model_slots["__dict__"].__set__
+
+
 class Document(_CamelCaseModel):
     """One document of a table: `class Message(rdb.Document, table="messages")`.
 
@@ -148,6 +158,19 @@ class Document(_CamelCaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         _check_names(cls)
+
+    if not TYPE_CHECKING:
+        # Whatever looks at fields passes one of these two: pydantic by way of `__dict__`, and what Python
+        # finds nowhere else by way of `__getattr__`.
+
+        def _fields_read(self) -> dict[str, Any]:
+            fields = _get_dict(self)
+            return fields if fields or not _read(self) else _get_dict(self)
+
+        __dict__ = property(_fields_read, _set_dict)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self, name) if _read(self) else super().__getattr__(name)
 
     @property
     def id(self) -> Id[Self]:
@@ -189,6 +212,35 @@ def is_stored(document: Document) -> bool:
     return getattr(document, "_stored_id", None) is not None
 
 
+def unread(document_class: type[Document], id: str, json: bytes) -> Document:
+    """A document that reads its fields out of its stored JSON, once they are asked for."""
+    document = object.__new__(document_class)
+    _set_id(document, Id(id))  # pyright: ignore[reportUnknownArgumentType]
+    _set_json(document, json)
+    return document
+
+
+def _read(document: Document) -> bool:
+    """Read the fields; False if they are there already, or the document was never stored."""
+    if not is_unread(document):
+        return False
+    type(document).__definition__.read(document, _get_json(document))
+    return True
+
+
+def is_unread(document: Document) -> bool:
+    # With the fields comes the creation time; what was never stored has no text either.
+    return _lacks(document, _get_creation_time) and not _lacks(document, _get_json)
+
+
+def _lacks(document: Document, get_slot: Callable[[Document], Any]) -> bool:
+    try:
+        get_slot(document)
+    except AttributeError:
+        return True
+    return False
+
+
 def mark_stored(document: Document, id: str, creation_time: float, json: bytes | None) -> None:
     """Give a new instance its system fields."""
     _set_id(document, Id(id) if type(id) is str else id)  # pyright: ignore[reportUnknownArgumentType]
@@ -196,10 +248,11 @@ def mark_stored(document: Document, id: str, creation_time: float, json: bytes |
     _set_json(document, json)
 
 
-# The slots themselves: pydantic's own `__setattr__` refuses, and going around it by name is slower.
 _slots: Any = Document.__dict__
 _set_id = _slots["_stored_id"].__set__
+_get_creation_time = _slots["_stored_creation_time"].__get__
 _set_creation_time = _slots["_stored_creation_time"].__set__
+_get_json = _slots["_stored_json_text"].__get__
 _set_json = _slots["_stored_json_text"].__set__
 
 

@@ -6,7 +6,7 @@ or validators of its own. Stored documents are built around pydantic's `__init__
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, cast, get_args, get_origin
@@ -133,13 +133,23 @@ class ModelValidator(ObjectValidator):
 
     @cached_property
     def rebuild(self) -> Loader:
-        model = self.python_class
-        # Shared by all: pydantic copies it before it changes it, and only for fields that it holds already.
-        names = {field.name for field in self.fields}
-        runs_post_init = bool(model.__pydantic_post_init__)
+        model, furnish = self.python_class, self.furnish
 
         def rebuild(named: dict[str, Any]) -> Any:
             made = object.__new__(model)
+            furnish(made, named)
+            return made
+
+        return rebuild
+
+    @cached_property
+    def furnish(self) -> Callable[[Any, dict[str, Any]], None]:
+        """Give a bare instance its fields."""
+        # Shared by all: pydantic copies it before it changes it, and only for fields that it holds already.
+        names = {field.name for field in self.fields}
+        runs_post_init = bool(self.python_class.__pydantic_post_init__)
+
+        def furnish(made: Any, named: dict[str, Any]) -> None:
             _set_dict(made, named)
             _set_fields_set(made, names)
             _set_extra(made, None)
@@ -147,9 +157,8 @@ class ModelValidator(ObjectValidator):
                 made.model_post_init(None)
             else:
                 _set_private(made, None)
-            return made
 
-        return rebuild
+        return furnish
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ every read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any, cast
 
 from reactivedb.errors import SchemaError, ValidationError, ValueLimitError
@@ -24,6 +24,7 @@ from reactivedb.schema.document import (
     Id,
     declared_indexes,
     mark_stored,
+    unread,
 )
 from reactivedb.schema.index import BoundIndex, Index, IndexDefinition
 from reactivedb.schema.index_path import IndexField, resolve_index_field
@@ -32,7 +33,7 @@ from reactivedb.schema.models import ModelValidator
 from reactivedb.schema.names import check_identifier, is_identifier
 from reactivedb.schema.objects import ObjectValidator, Presence
 from reactivedb.schema.validators import IdValidator, NumberValidator, Validator
-from reactivedb.values import UNSET, Value
+from reactivedb.values import UNSET, Value, decode
 
 SYSTEM_FIELDS = frozenset({ID_FIELD, CREATION_TIME_FIELD})
 _CREATION_TIME = IndexField(CREATION_TIME_FIELD, NumberValidator())
@@ -233,13 +234,37 @@ class TableDefinition:
         if self._model is None:
             return dict(fields) if self._load_dict is None else self._load_dict(fields)
         document = self._model.rebuild(self._model.load_fields(fields))
+        self._mark(document, fields, json)
+        return document
+
+    @cached_property
+    def unread(self) -> Callable[[str, bytes], Any] | None:
+        """Makes a document of an id and its stored JSON, which reads its fields once one is asked for.
+
+        None for dicts, and where that cannot be: the text may lack fields whose defaults stand for them,
+        something happens when a document is made, or its class has an attribute in the place of a field.
+        """
+        model = self.document_class
+        if self._model is None or model is None or self._model.fills or model.__pydantic_post_init__:
+            return None
+        if any(hasattr(model, field.name) for field in self._model.fields):
+            return None
+        return partial(unread, model)
+
+    def read(self, document: Document, json: bytes) -> None:
+        """Give a document that was `unread` its fields."""
+        assert self._model is not None
+        fields = cast("dict[str, Value]", decode(json))
+        self._model.furnish(document, self._model.load_fields(fields))
+        self._mark(document, fields, json)
+
+    def _mark(self, document: Any, fields: dict[str, Value], json: bytes | None) -> None:
         mark_stored(
             document,
             cast("str", fields[ID_FIELD]),
             cast("float", fields[CREATION_TIME_FIELD]),
             json if self.complete(fields) else None,
         )
-        return document
 
     @cached_property
     def _load_dict(self) -> Any:

@@ -14,7 +14,7 @@ Two implementations: `MemoryStorage` (the oracle) and `SqliteStorage`; one suite
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -192,14 +192,20 @@ class Storage(Protocol):
 
     def get(self, table_number: int, id: str) -> StoredVersion | None: ...
 
-    def get_many(self, table_number: int, ids: Collection[str]) -> list[StoredVersion]:
-        """Those of the documents that there are, in any order."""
+    def get_many(self, table_number: int, ids: Collection[str]) -> Sequence[tuple[str, int, bytes]]:
+        """Id, timestamp and text of those of the documents that there are, each once, in any order."""
         ...
 
     def scan(
         self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
     ) -> list[tuple[bytes, str]]:
         """The first (or, in reverse, last) `limit` entries with `low <= key < high`, in scan order."""
+        ...
+
+    def scan_documents(
+        self, index_number: int, low: bytes, high: bytes, table_number: int, *, reverse: bool, limit: int
+    ) -> list[tuple[bytes, str, int, bytes]]:
+        """What `scan` gives, and with each entry the timestamp and the text of its document."""
         ...
 
     def scan_table(

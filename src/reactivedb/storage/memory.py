@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol, TypeVar, cast
@@ -185,7 +185,7 @@ class MemoryStorage:
         documents = self._documents.get(table_number)
         return None if documents is None else documents.get(id)
 
-    def get_many(self, table_number: int, ids: Collection[str]) -> list[StoredVersion]:
+    def get_many(self, table_number: int, ids: Collection[str]) -> Sequence[tuple[str, int, bytes]]:
         found = (self.get(table_number, id) for id in set(ids))
         return [version for version in found if version is not None]
 
@@ -198,6 +198,14 @@ class MemoryStorage:
             return []
         keys = entries.irange(low, high, (True, False), reverse)
         return [(key, entries[key]) for key in islice(keys, limit)]
+
+    def scan_documents(
+        self, index_number: int, low: bytes, high: bytes, table_number: int, *, reverse: bool, limit: int
+    ) -> list[tuple[bytes, str, int, bytes]]:
+        documents = self._sorted(self._documents, table_number)
+        entries = self.scan(index_number, low, high, reverse=reverse, limit=limit)
+        found = ((key, documents[id]) for key, id in entries)
+        return [(key, version.id, version.ts, version.value) for key, version in found]
 
     def scan_table(
         self, table_number: int, low_id: str, high_id: str | None, *, reverse: bool = False, limit: int

@@ -58,15 +58,21 @@ _GET_MANY = (
     "SELECT id, ts, CAST(value AS BLOB) FROM documents "
     "WHERE table_number = ? AND id IN (SELECT value FROM json_each(?))"
 )
-_SOME = 32
-_GET_SOME = (
-    "SELECT id, ts, CAST(value AS BLOB) FROM documents "
-    f"WHERE table_number = ? AND id IN ({', '.join('?' * _SOME)})"
+_GET_SOME = tuple(
+    f"SELECT id, ts, CAST(value AS BLOB) FROM documents WHERE table_number = ? AND id IN ({'?, ' * count}?)"
+    for count in range(32)
 )
 _SCAN = (
     "SELECT key, id FROM index_entries WHERE index_number = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
 )
 _SCAN_REVERSE = _SCAN.replace("ORDER BY key", "ORDER BY key DESC")
+_SCAN_DOCUMENTS = (
+    "SELECT key, entry.id, ts, CAST(value AS BLOB) "
+    "FROM index_entries AS entry CROSS JOIN documents AS document "
+    "WHERE index_number = ? AND key >= ? AND key < ? AND table_number = ? AND document.id = entry.id "
+    "ORDER BY key LIMIT ?"
+)
+_SCAN_DOCUMENTS_REVERSE = _SCAN_DOCUMENTS.replace("ORDER BY key", "ORDER BY key DESC")
 _SCAN_TABLE = (
     "SELECT id, ts, CAST(value AS BLOB) FROM documents WHERE table_number = ? AND id >= ? AND id < ? "
     "ORDER BY id LIMIT ?"
@@ -326,19 +332,22 @@ class SqliteStorage:
         rows = self._rows(_GET, (table_number, id))
         return StoredVersion(id, *rows[0]) if rows else None
 
-    def get_many(self, table_number: int, ids: Collection[str]) -> list[StoredVersion]:
-        if 0 < len(ids) <= _SOME:
-            # Named one by one they are found in two thirds of the time; an id given twice counts once.
-            wanted = list(ids)
-            rows = self._rows(_GET_SOME, (table_number, *wanted, *wanted[:1] * (_SOME - len(wanted))))
-        else:
-            rows = self._rows(_GET_MANY, (table_number, json.dumps(list(ids))))
-        return list(map(StoredVersion._make, rows))
+    def get_many(self, table_number: int, ids: Collection[str]) -> list[tuple[str, int, bytes]]:
+        if 0 < len(ids) <= len(_GET_SOME):
+            # Named one by one they are found in two thirds of the time.
+            return self._rows(_GET_SOME[len(ids) - 1], (table_number, *ids))
+        return self._rows(_GET_MANY, (table_number, json.dumps(list(ids))))
 
     def scan(
         self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
     ) -> list[tuple[bytes, str]]:
         return self._rows(_SCAN_REVERSE if reverse else _SCAN, (index_number, low, high, limit))
+
+    def scan_documents(
+        self, index_number: int, low: bytes, high: bytes, table_number: int, *, reverse: bool, limit: int
+    ) -> list[tuple[bytes, str, int, bytes]]:
+        statement = _SCAN_DOCUMENTS_REVERSE if reverse else _SCAN_DOCUMENTS
+        return self._rows(statement, (index_number, low, high, table_number, limit))
 
     def scan_table(
         self, table_number: int, low_id: str, high_id: str | None, *, reverse: bool = False, limit: int

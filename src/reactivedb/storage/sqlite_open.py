@@ -26,7 +26,7 @@ Durability = Literal["full", "relaxed"]
 # 8 MiB of WAL: a checkpoint takes some 5 ms then, and its two syncs are shared by hundreds of commits.
 CHECKPOINT_PAGES = 2000
 # SQLite's own page cache, in KiB.
-_CACHE_SIZE_KIB = 16 * 1024
+_CACHE_SIZE_KIB = 64 * 1024
 # Nobody else should write to the file; a checkpoint of the `sqlite3` shell is over in this time.
 _BUSY_TIMEOUT_MS = 1000
 
