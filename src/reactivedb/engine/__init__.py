@@ -14,6 +14,7 @@ from .retention import Retention, RetentionReport
 from .schema_change import SchemaReport
 from .schema_work import SchemaProgress, Step, schema_progress, work_step
 from .transaction import Transaction
+from .walk import Walk
 from .write_set import DocumentChange, WriteSet
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "SystemTable",
     "TableState",
     "Transaction",
+    "Walk",
     "WriteSet",
     "begin_at",
     "check_readable_at",

@@ -30,6 +30,18 @@ class AddedKeys:
         if self._in_order is not None:
             del self._in_order[bisect_left(self._in_order, key)]
 
+    def discard(self, key: bytes) -> None:
+        """Remove a key that may not be there."""
+        if key in self._ids:
+            self.remove(key)
+
+    def copy(self) -> AddedKeys:
+        """The same keys, apart from now on: O(n)."""
+        copied = AddedKeys()
+        copied._ids = self._ids.copy()
+        copied._in_order = None if self._in_order is None else self._in_order.copy()
+        return copied
+
     def first(self, low: bytes, high: bytes, *, after: bytes | None) -> tuple[bytes, str] | None:
         """The lowest key with `low <= key < high`, above `after` if that is given."""
         keys = self._sorted()

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from .document import StoredDocument
 from .document_limits import check_document_limits
 from .interval import EVERYTHING, just_above
 from .read_set import RangeRead, ReadSet
+from .walk import Walk
 from .write_set import DocumentChange, WriteSet
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class Transaction:
         # Per index: keys this transaction adds, and keys of the state that it hides.
         self._added: dict[int, AddedKeys] = {}
         self._hidden: dict[int, dict[bytes, int]] = {}
+        # Loops that are under way, which are not to meet what they have made.
+        self._walks: list[Walk] = []
         self._ids_made = 0
         self._documents_read = 0
         # Reads made for the schema's rules are none of them.
@@ -137,26 +141,49 @@ class Transaction:
         )
 
     def documents(
-        self, scan: IndexScan, read: RangeRead, *, expected: int | None = None
+        self, scan: IndexScan, read: RangeRead, *, expected: int | None = None, walk: Walk | None = None
     ) -> Iterator[tuple[bytes, StoredDocument]]:
         """The index keys and documents of a scan, extending its read by each of them.
 
-        `expected` is how many the caller will take, if it knows: they are fetched together.
+        `expected` is how many the caller will take, if it knows: they are fetched together. `walk` is the
+        pass over several scans of which this one is a part.
         """
+        alone = walk is None
+        if walk is None:
+            walk = Walk()
+            self._walks.append(walk)
         prefetch = 0 if scan.index.is_by_id else expected or 1
-        for key, id in self._keys(scan, prefetch=prefetch):
-            pending = self._pending.get(id)
-            if pending is not None:
-                document = pending.new
-            else:
-                document = self._fetched.pop(id, None) or self._engine.load(scan.table, id)
-            if document is None:
-                raise AssertionError(f"index {scan.index!r} points at {id}, which does not exist")
-            read.consumed(key)
-            self._count_read(document)
-            yield key, document
-            self._begin_read()
-        read.consumed_all()
+        try:
+            for key, id in self._keys(scan, walk, prefetch=prefetch):
+                pending = self._pending.get(id)
+                if pending is not None:
+                    document = pending.new
+                else:
+                    document = self._fetched.pop(id, None) or self._engine.load(scan.table, id)
+                if document is None:
+                    raise AssertionError(f"index {scan.index!r} points at {id}, which does not exist")
+                read.consumed(key)
+                self._count_read(document)
+                walk.met.add(id)
+                yield key, document
+                self._begin_read()
+            read.consumed_all()
+        finally:
+            if alone:
+                self._walks.remove(walk)
+
+    @contextmanager
+    def walking(self, part_of: Walk | None = None) -> Generator[Walk]:
+        """A pass over documents, until this ends; or a part of one."""
+        if part_of is not None:
+            yield part_of
+            return
+        walk = Walk()
+        self._walks.append(walk)
+        try:
+            yield walk
+        finally:
+            self._walks.remove(walk)
 
     @property
     def cursor_secret(self) -> bytes:
@@ -216,14 +243,21 @@ class Transaction:
             self._bytes_written / limits.written_size_bytes_max,
         )
 
-    def _keys(self, scan: IndexScan, *, prefetch: int = 0) -> Iterator[tuple[bytes, str]]:
-        """Merge the state's keys with this transaction's own, in order; sees writes made meanwhile."""
-        low, high = scan.interval
+    def _keys(
+        self, scan: IndexScan, walk: Walk | None = None, *, prefetch: int = 0
+    ) -> Iterator[tuple[bytes, str]]:
+        """Merge the state's keys with this transaction's own, in order.
+
+        Sees writes made meanwhile, as far as the walk may meet them.
+        """
         stored = self._stored_keys(scan, prefetch=prefetch)
         next_stored = next(stored, None)
         last: bytes | None = None
         while True:
-            own = self._next_own(scan, low, high, last)
+            added = self._added.get(scan.index.number)
+            if walk is not None:
+                added = walk.own_keys(scan.index.number, added)
+            own = _next_own(scan, added, last) if added else None
             if next_stored is not None and (own is None or (next_stored[0] > own[0]) == scan.reverse):
                 candidate, next_stored = next_stored, next(stored, None)
                 if candidate[0] in self._hidden.get(scan.index.number, ()):
@@ -234,16 +268,6 @@ class Transaction:
                 return
             last = candidate[0]
             yield candidate
-
-    def _next_own(
-        self, scan: IndexScan, low: bytes, high: bytes, last: bytes | None
-    ) -> tuple[bytes, str] | None:
-        added = self._added.get(scan.index.number)
-        if not added:
-            return None
-        if scan.reverse:
-            return added.last(low, high, before=last)
-        return added.first(low, high, after=last)
 
     def _stored_keys(self, scan: IndexScan, *, prefetch: int = 0) -> Iterator[tuple[bytes, str]]:
         """The state's keys. `prefetch` documents are fetched ahead at first, then ever more at once.
@@ -257,10 +281,12 @@ class Transaction:
         limit = min(prefetch + 1, _CHUNK_MAX) if prefetch > 1 else _CHUNK_FIRST
         wanted, start, ahead = prefetch, 1, 4
         while low < high:
-            chunk = self._engine.scan_keys(scan, low, high, limit)
             if wanted > 1:
-                self._fetch(scan, chunk[:wanted])
+                chunk, fetched = self._engine.scan_ahead(scan, low, high, limit=limit, wanted=wanted)
+                self._fetched.update(fetched)
                 start = min(wanted, len(chunk))
+            else:
+                chunk = self._engine.scan_keys(scan, low, high, limit)
             for position, entry in enumerate(chunk):
                 if prefetch and position - 1 == start:
                     self._fetch(scan, chunk[start : start + ahead])
@@ -322,6 +348,8 @@ class Transaction:
     def insert(self, table: TableState, fields: dict[str, Value], *, id: str | None = None) -> str:
         """Add a document of checked fields; gives its new id, or the one that was made for it."""
         id = id or self._new_id(table)
+        for walk in self._walks:
+            walk.met.add(id)
         creation_time = self._engine.next_creation_time(self.now_ms)
         self._write(table, {"_id": id, "_creationTime": creation_time, **fields}, base=None)
         return id
@@ -429,6 +457,11 @@ class Transaction:
                 if added is None:
                     added = self._added[index.number] = AddedKeys()
                 key = write.new.key(index).key
+                for walk in self._walks:
+                    if present:
+                        walk.add(index.number, key, id, added)
+                    else:
+                        walk.remove(index.number, key, added)
                 if present:
                     added.add(key, id)
                 else:
@@ -445,6 +478,13 @@ class Transaction:
                 if write.old is not None or write.new is not None
             )
         )
+
+
+def _next_own(scan: IndexScan, added: AddedKeys, last: bytes | None) -> tuple[bytes, str] | None:
+    low, high = scan.interval
+    if scan.reverse:
+        return added.last(low, high, before=last)
+    return added.first(low, high, after=last)
 
 
 def next_creation_time(now_ms: float, last: float) -> float:

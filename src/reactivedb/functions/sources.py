@@ -19,7 +19,7 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from ..engine import IndexScan, RangeRead, Transaction
+from ..engine import IndexScan, RangeRead, Transaction, Walk
 from ..errors import ValidationError
 from ..schema.index_path import resolve_index_field
 from ..values import Unset, Value, dumps, end_of_values
@@ -102,6 +102,10 @@ class Source(ABC):
 class Ordered(Source):
     """Documents of one table, in the order of what follows the equality prefix of their index."""
 
+    @abstractmethod
+    def steps(self, window: Window = EVERYTHING, walk: Walk | None = None) -> Iterator[Step]:
+        """As of any source, as a part of a walk over several windows."""
+
     @property
     @abstractmethod
     def order(self) -> tuple[str, ...]:
@@ -163,8 +167,8 @@ class Scan(Ordered):
         # With a filter, nobody knows how many documents have to be looked at.
         return self if self.predicates else replace(self, expected_count=count)
 
-    def steps(self, window: Window = EVERYTHING) -> Iterator[Step]:
-        return self.opened(self.part(window))[1]
+    def steps(self, window: Window = EVERYTHING, walk: Walk | None = None) -> Iterator[Step]:
+        return self.opened(self.part(window), walk)[1]
 
     def part(self, window: Window, *, prefix: bytes = b"") -> IndexScan:
         """The scan inside a window, whose boundaries are keys without `prefix`."""
@@ -176,15 +180,16 @@ class Scan(Ordered):
         whole = interval == self.scan.interval
         return replace(self.scan, interval=interval, prefix=self.scan.prefix if whole else None)
 
-    def opened(self, scan: IndexScan) -> tuple[RangeRead, Iterator[Step]]:
+    def opened(self, scan: IndexScan, walk: Walk | None) -> tuple[RangeRead, Iterator[Step]]:
         """The read that grows with the steps, and the steps."""
         read = self.transaction.begin_scan(scan)
         read.predicates = repeatable(self.predicates)
-        return read, self._steps(scan, read)
+        return read, self._steps(scan, read, walk)
 
-    def _steps(self, scan: IndexScan, read: RangeRead) -> Iterator[Step]:
+    def _steps(self, scan: IndexScan, read: RangeRead, walk: Walk | None) -> Iterator[Step]:
         predicates = self.predicates
-        for key, document in self.transaction.documents(scan, read, expected=self.expected_count):
+        found = self.transaction.documents(scan, read, expected=self.expected_count, walk=walk)
+        for key, document in found:
             value = document.object()
             if not predicates:
                 yield key, value
@@ -242,12 +247,16 @@ class Merge(Ordered):
     def reversed(self) -> Merge:
         return replace(self, reverse=not self.reverse, scans=tuple(scan.reversed() for scan in self.scans))
 
-    def steps(self, window: Window = EVERYTHING) -> Iterator[Step]:
+    def steps(self, window: Window = EVERYTHING, walk: Walk | None = None) -> Iterator[Step]:
+        with self.transaction.walking(walk) as walk:
+            yield from self._steps(window, walk)
+
+    def _steps(self, window: Window, walk: Walk) -> Iterator[Step]:
         reads: list[tuple[bytes, RangeRead]] = []
         parts: list[Iterator[Step]] = []
         for scan in self.scans:
             prefix = scan.prefix
-            read, steps = scan.opened(scan.part(window, prefix=prefix))
+            read, steps = scan.opened(scan.part(window, prefix=prefix), walk)
             reads.append((prefix, read))
             parts.append(_without(len(prefix), steps))
         place: bytes | None = None
@@ -320,14 +329,15 @@ class Distinct(Source):
 
     def steps(self, window: Window = EVERYTHING) -> Iterator[Step]:
         start = window.start
-        while True:
-            for step in self.of.steps(Window(start, window.end)):
-                yield step
-                if step[1] is not SKIPPED:
-                    start = self.after(step)
-                    break
-            else:
-                return
+        with self.transaction.walking() as walk:
+            while True:
+                for step in self.of.steps(Window(start, window.end), walk):
+                    yield step
+                    if step[1] is not SKIPPED:
+                        start = self.after(step)
+                        break
+                else:
+                    return
 
     def before(self, step: Step) -> Boundary:
         """Before the whole group, whichever of its documents is the first by then."""
