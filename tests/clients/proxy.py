@@ -2,7 +2,8 @@
 
 `CuttingProxy` stands between an official client and the server. It passes on whole WebSocket messages,
 remembers them as a transcript, and ends both connections without a closing handshake when told to, or when
-a rule meets its message. While its gate is shut, new connections wait.
+a rule meets its message. While its gate is shut, new connections wait; while it holds back, nothing that
+the server says goes on.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class CuttingProxy:
         self._changed = threading.Condition()
         self._gate = threading.Event()
         self._gate.set()
+        self._answers = threading.Event()
+        self._answers.set()
         self._cuts: list[Cut] = []
         self._pairs: dict[int, tuple[ServerConnection, ClientConnection]] = {}
         self._server = serve(self._serve, "127.0.0.1", 0, compression=None, max_size=None)
@@ -66,6 +69,7 @@ class CuttingProxy:
 
     def close(self) -> None:
         self._gate.set()
+        self._answers.set()
         self._server.shutdown()
         self.cut()
         self._thread.join(5)
@@ -75,6 +79,13 @@ class CuttingProxy:
 
     def open_gate(self) -> None:
         self._gate.set()
+
+    def hold_back(self) -> None:
+        """Keep what the server says from now on until `let_go`; what the client says goes on."""
+        self._answers.clear()
+
+    def let_go(self) -> None:
+        self._answers.set()
 
     def cut_before(self, sender: Direction, **fields: object) -> Cut:
         """Lose the connection instead of passing on the next message whose fields are these."""
@@ -86,6 +97,11 @@ class CuttingProxy:
         """Lose every connection now."""
         for pair in list(self._pairs.values()):
             self._lose(*pair)
+
+    def close_clients(self, code: int, reason: str) -> None:
+        """Close every connection as a server does that says why."""
+        for client, _ in list(self._pairs.values()):
+            client.close(code, reason)
 
     @staticmethod
     def _lose(*connections: ServerConnection | ClientConnection) -> None:
@@ -134,6 +150,8 @@ class CuttingProxy:
     ) -> None:
         with contextlib.suppress(ConnectionClosed, OSError):
             for text in source:
+                if sender == "server":
+                    self._answers.wait()
                 message = json.loads(text)
                 rule = next((rule for rule in self._cuts if self._meets(rule, sender, message)), None)
                 if rule is not None:

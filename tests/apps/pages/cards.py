@@ -37,6 +37,13 @@ def page_of(ctx: rdb.QueryCtx, options: rdb.PaginationOptions, board: str) -> rd
 
 
 @rdb.query
+def page_of_lit(ctx: rdb.QueryCtx, options: rdb.PaginationOptions, board: str) -> rdb.PaginationResult[Card]:
+    """Stretches of the list are left out, so that pages end where no card is shown."""
+    cards = ctx.db.query(Card.by_rank.eq(board)).filter(lambda card: card.rank % 8 < 6)
+    return cards.paginate(options)
+
+
+@rdb.query
 def page_of_many(
     ctx: rdb.QueryCtx, options: rdb.PaginationOptions, boards: list[str]
 ) -> rdb.PaginationResult[Card]:

@@ -1,0 +1,1 @@
+"""What do the tests of Convex's React hooks serve?"""
