@@ -144,8 +144,8 @@ def _operation(function: FunctionDefinition, schemas: JsonSchemas) -> dict[str, 
     args = schemas.arguments(function.args)
     body: dict[str, Any] = {
         "type": "object",
+        # Other fields are let pass, as they are for Convex's own clients.
         "properties": {"args": args, "format": {"enum": ["json"], "default": "json"}},
-        "additionalProperties": False,
     }
     if "required" in args:
         body["required"] = ["args"]

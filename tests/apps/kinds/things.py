@@ -73,6 +73,27 @@ async def shout(ctx: rdb.ActionCtx, text: str) -> str:
     return text.upper()
 
 
+class Beat(rdb.Document, table="beats"):
+    """Says that somebody is still served."""
+
+    number: int
+
+
+@rdb.internal_mutation
+def beat(ctx: rdb.MutationCtx, number: int) -> None:
+    last = ctx.db.query(Beat).first()
+    if last is None:
+        ctx.db.insert(Beat(number=number))
+    else:
+        ctx.db.patch(last.id, number=number)
+
+
+@rdb.query
+def last_beat(ctx: rdb.QueryCtx) -> int:
+    last = ctx.db.query(Beat).first()
+    return -1 if last is None else last.number
+
+
 @rdb.internal_query
 def hidden(ctx: rdb.QueryCtx) -> str:
     """Nobody outside may know of it."""
