@@ -124,7 +124,7 @@ class Limits:
     # Tabs and devices of one person; of a school or an office behind one address; an idle one takes 20 KiB.
     sockets_per_identity_max: int = 100
     sockets_per_address_max: int = 2_000
-    sockets_max: int = 20_000
+    sockets_max: int = 10_000
     # A page follows some dozens; a small one takes 5 KiB beside its result.
     queries_per_identity_max: int = 10_000
     queries_per_address_max: int = 40_000

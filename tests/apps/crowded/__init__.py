@@ -1,0 +1,1 @@
+"""Which application is soon asked for too much? This package: see `app`."""
