@@ -28,6 +28,8 @@ class Receiver:
 
     def receive(self, frame: str | bytes) -> None:
         self.events.append(str(frame))
+        if frame == "raise":
+            raise RuntimeError("on purpose")
         if frame == "close":
             self.pump.close(1013, "TooManyConcurrentRequests")
         else:
@@ -145,3 +147,14 @@ async def test_a_message_above_the_limit_is_refused() -> None:
         tasks.start_soon(lambda: peer.run(message_size_bytes_max=10))
         peer.tell(text="x" * 11)
         assert (await peer.sent.receive())["code"] == 1009
+
+
+async def test_a_receiver_that_raises_ends_its_own_connection() -> None:
+    peer = Peer()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(peer.run)
+        peer.tell(text="raise")
+        closing = await peer.sent.receive()
+    assert (closing["code"], closing["reason"]) == (1011, "InternalServerError")
+    assert peer.receiver is not None
+    assert peer.receiver.events[-1] == "closed"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import pytest
+import uvicorn
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
 from reactivedb.limits import DEFAULT_LIMITS, KIB, MIB
-from reactivedb.server.websocket import SOCKET_EXTENSION, DirectSocket
+from reactivedb.server.websocket import SOCKET_EXTENSION, DirectSocket, ReactiveWebSocketProtocol
 
 TIMEOUT_S = 10.0
 
@@ -200,3 +203,38 @@ def test_a_peer_that_asks_without_taking_answers_is_not_read_any_further(serve: 
         raw.settimeout(0.3)
         with pytest.raises(TimeoutError):
             raw.sendall(masked(b"x" * 60_000) * 2000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fragments", [1, 50])
+def test_a_message_that_is_large_only_unpacked_is_refused_with_1009(
+    serve: Callable[..., str], fragments: int
+) -> None:
+    limits = replace(DEFAULT_LIMITS, message_size_bytes_max=MIB)
+    app = EchoApp(limits)
+    address = serve(app, limits=limits, compression=True)
+    before = psutil.Process().memory_info().rss
+    with open_socket(address, compression="deflate") as client:
+        piece = "x" * (100 * MIB // fragments)
+        with contextlib.suppress(ConnectionClosed):
+            client.send([piece] * fragments)
+        assert closing_of(client)[0] == 1009
+    # The client is in this process too: its own hundred, and nothing like it on the other side.
+    assert psutil.Process().memory_info().rss - before < 250 * MIB
+    assert app.receivers[0].gone.wait(TIMEOUT_S)
+
+
+def test_a_server_that_ends_says_so_and_clients_are_gone_in_a_moment() -> None:
+    app = EchoApp()
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, ws=ReactiveWebSocketProtocol, log_config=None, timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    with open_socket(f"127.0.0.1:{listener.getsockname()[1]}") as client:
+        client.send("hi")
+        assert client.recv(timeout=TIMEOUT_S) == "hi"
+        server.should_exit = True
+        assert closing_of(client) == (1012, "ServerRestart")
+    thread.join(TIMEOUT_S)
+    assert app.receivers[0].gone.is_set()

@@ -119,17 +119,25 @@ class Pump:
                 return
             text: str | None = message.get("text")
             self._meters.socket_received_bytes += len(text or message.get("bytes") or b"")
+            self._give(receiver, text)
+            # A server that has more of them at hand gives them without a pause.
+            await anyio.lowlevel.checkpoint()
+            while self._outbox_size_bytes > _BACKLOG_BYTES_MAX:
+                self._room = anyio.Event()
+                await self._room.wait()
+
+    def _give(self, receiver: Receiver, text: str | None) -> None:
+        try:
             if text is None:
                 receiver.receive_binary()
             elif len(text) > self._limits.message_size_bytes_max:
                 self.close(1009, f"expected at most {self._limits.message_size_bytes_max} bytes")
             else:
                 receiver.receive(text)
-            # A server that has more of them at hand gives them without a pause.
-            await anyio.lowlevel.checkpoint()
-            while self._outbox_size_bytes > _BACKLOG_BYTES_MAX:
-                self._room = anyio.Event()
-                await self._room.wait()
+        except Exception:
+            # The receiver promises not to raise; if it does, this connection ends and no other.
+            _logger.exception("a message broke its session")
+            self.close(1011, "InternalServerError")
 
     async def _write_all(self, receiver: Receiver, send: Send) -> None:
         while True:
