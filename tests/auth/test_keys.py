@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -95,12 +96,44 @@ async def test_forged_key_names_cause_one_request_in_an_interval_and_honest_ones
         for key in forgers:
             tasks.start_soon(forge, key)
         tasks.start_soon(come_honestly, provider.token("bob"))
-        while clock.sleeper_count < 11:
+        # Who has been refused before is so again without waiting.
+        while clock.sleeper_count < 10 or len(refused) < 1:
             await anyio.lowlevel.checkpoint()
         assert provider.request_counts["/keys"] == 2
-        clock.advance(10)
+        clock.advance(2)
     assert (refused, honest) == (["UnknownKey"] * 10, ["bob"])
     assert provider.request_counts["/keys"] == 3
+
+
+async def test_a_name_that_was_looked_for_in_vain_is_refused_at_once_for_ten_seconds(
+    provider: LocalIdentityProvider, clock: FakeClock
+) -> None:
+    verifier = verifier_of(clock, provider.custom_jwt())
+    await verifier.verify(provider.token("ada"))
+    forged = SigningKey.generate("forged").sign(provider.payload("ada"))
+    assert await refusal_of(verifier, forged) == "UnknownKey"
+    clock.advance(9)
+    for _ in range(3):
+        with pytest.raises(AuthenticationError):
+            verifier.verify_known(forged)  # nothing is waited for
+    assert provider.request_counts["/keys"] == 2
+    clock.advance(1)
+    assert verifier.verify_known(forged) is None
+    assert await refusal_of(verifier, forged) == "UnknownKey"
+    assert provider.request_counts["/keys"] == 3
+
+
+async def test_names_made_up_without_end_take_no_memory_without_end(
+    provider: LocalIdentityProvider, clock: FakeClock
+) -> None:
+    verifier = verifier_of(clock, provider.custom_jwt())
+    key, payload = SigningKey.generate("0"), provider.payload("ada")
+    async with anyio.create_task_group() as tasks:
+        for number in range(1_500):
+            tasks.start_soon(refusal_of, verifier, replace(key, key_id=str(number)).sign(payload))
+    [(_, keys)] = verifier._key_sets  # pyright: ignore[reportPrivateUsage]
+    assert 0 < len(keys._refused) <= 1_000  # pyright: ignore[reportPrivateUsage]
+    assert provider.request_counts == {"/keys": 1}
 
 
 async def test_who_cancels_their_waiting_does_not_take_the_others_along(

@@ -22,7 +22,7 @@ import httpcore2
 from ..errors import AuthProviderError
 from ..limits import KIB
 
-_TIMEOUT_S: Final = 10.0
+_TIMEOUT_S: Final = 5.0
 _BODY_SIZE_BYTES_MAX: Final = 512 * KIB
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 

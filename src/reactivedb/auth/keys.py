@@ -3,7 +3,8 @@
 A `KeySet` remembers what the provider publishes. It is asked again when that has become old, and when a
 token names a key that is not among them, which is what a rotation looks like, but a forger can do it as
 well. So such requests are rare: all who wait share one, and the next is made an interval later. An honest
-client with a new key waits for it; it is not sent away.
+client with a new key waits that short time for it and is not sent away; a name that was looked for in vain is
+refused at once for a while.
 
 A provider that does not answer costs nobody their session: keys that were had stay good for a day.
 """
@@ -33,7 +34,11 @@ _MAX_AGE_BOUNDS_S: Final = (300.0, 6 * 3600.0)
 # A key that the provider withdraws while it cannot be asked is refused after this time at the latest.
 _HELD_WITHOUT_ANSWER_S: Final = 24 * 3600.0
 _RETRY_INTERVAL_S: Final = 5.0
-UNKNOWN_KEY_INTERVAL_S: Final = 10.0
+# As long as a client can be kept waiting with a name that a forger may have made up.
+UNKNOWN_KEY_INTERVAL_S: Final = 2.0
+# Clients come back with the same token once or twice before they give it up.
+_REFUSED_FOR_S: Final = 10.0
+_REFUSED_MAX: Final = 1_000
 
 
 class KeySet:
@@ -59,6 +64,8 @@ class KeySet:
         self._failure: AuthProviderError | None = None
         self._retry_ns = 0
         self._next_for_unknown_ns = 0
+        # Names of keys that the provider, when it was asked, did not publish, and until when that stands.
+        self._refused: dict[str, int] = {}
         # Requests that have ended, whichever way: who waited for one sees that it was made.
         self._ended_count = 0
         self._is_inline = isinstance(provider, CustomJwtProvider) and provider.jwks.startswith("data:")
@@ -70,10 +77,11 @@ class KeySet:
         """The key that the token names, if it can be told without asking the provider.
 
         Raises:
-            AuthenticationError: `MissingKeyId`; `UnknownKey`, for keys that are written in the declaration.
+            AuthenticationError: `MissingKeyId`; `UnknownKey`, where all keys are declared, and for names that
+                were looked for just now.
         """
         key = self._match(token) if self._is_inline or self._is_fresh else None
-        if key is None and self._is_inline:
+        if key is None and (self._is_inline or self._is_refused(token)):
             raise _unknown_key()
         return key
 
@@ -94,8 +102,21 @@ class KeySet:
             await self._ask_for_unknown(seen_count)
             key = self._match(token)
         if key is None:
-            raise _unknown_key() if self._failure is None else _again(self._failure)
+            if self._failure is not None:
+                raise _again(self._failure)
+            self._refuse(token)
+            raise _unknown_key()
         return key
+
+    def _is_refused(self, token: Token) -> bool:
+        until_ns = self._refused.get(token.key_id or "", 0)
+        # A wall clock that was set back shall not make it longer.
+        return 0 < until_ns - self._clock.now_ns() <= _ns(_REFUSED_FOR_S)
+
+    def _refuse(self, token: Token) -> None:
+        if len(self._refused) >= _REFUSED_MAX:
+            self._refused.clear()
+        self._refused[token.key_id or ""] = self._clock.now_ns() + _ns(_REFUSED_FOR_S)
 
     @property
     def _is_fresh(self) -> bool:
