@@ -39,25 +39,16 @@ class FileReader:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def get_url(self, id: Id[StoredFile] | str, /) -> str | None:
+    def get_url(self, id: Id[StoredFile], /) -> str | None:
         """The address at which anybody who knows it gets the file; None if there is no such file.
 
         Raises:
             ValidationError: `InvalidId`, `NotAFile`.
             RequestError: `AddressUnknown`, in a database that no server of ours listens for.
         """
-        if self.row(id) is None:
+        if file_row(self._run, id) is None:
             return None
         return f"{self._origin()}{FILES_PATH}/{links_of(self._run.runner.engine.cursor_secret).address(id)}"
-
-    def row(self, id: Id[StoredFile] | str, /) -> StoredFile | None:
-        """What is known of the file.
-
-        Raises:
-            ValidationError: `InvalidId`, `NotAFile`.
-        """
-        file = self._run.transaction.get(id)
-        return None if file is None else checked_file(file).object()
 
     def _origin(self) -> str:
         return self._run.runner.deployment.url("CONVEX_CLOUD_URL").rstrip("/")
@@ -89,7 +80,7 @@ class FileWriter(FileReader):
         token = links_of(run.runner.engine.cursor_secret).token(nonce, expires_ms)
         return f"{self._origin()}{UPLOAD_PATH}?token={token}"
 
-    def delete(self, id: Id[StoredFile] | str, /) -> None:
+    def delete(self, id: Id[StoredFile], /) -> None:
         """Delete a file, and do what `rdb.OnDelete` says to the documents that refer to it.
 
         Its URL finds nothing from the commit on; the bytes are removed once the commit is durable.
@@ -98,7 +89,7 @@ class FileWriter(FileReader):
             ValidationError: `DocumentNotFound`, `InvalidId`, `NotAFile`.
             RequestError: `DeleteRestricted`.
         """
-        file = checked_file(self._run.transaction.existing(id))
+        file = _checked_file(self._run.transaction.existing(id))
         cascade_of(self._run.writer).delete(file)
         self._run.deleted_files.append(file.id)
 
@@ -140,11 +131,11 @@ class AsyncFiles:
         """As in a mutation."""
         return await self._transact(lambda run: FileWriter(run).generate_upload_url())
 
-    async def get_url(self, id: Id[StoredFile] | str, /) -> str | None:
+    async def get_url(self, id: Id[StoredFile], /) -> str | None:
         """As in a query."""
         return await self._transact(lambda run: FileReader(run).get_url(id))
 
-    async def delete(self, id: Id[StoredFile] | str, /) -> None:
+    async def delete(self, id: Id[StoredFile], /) -> None:
         """As in a mutation."""
         await self._transact(lambda run: FileWriter(run).delete(id))
 
@@ -162,13 +153,13 @@ class AsyncFiles:
         with holding(self._held):
             return Id(await self._transfer.receive(pieces, content_type))
 
-    async def get(self, id: Id[StoredFile] | str, /) -> Blob | None:
+    async def get(self, id: Id[StoredFile], /) -> Blob | None:
         """The file, of which nothing is read yet; None if there is none.
 
         Raises:
             ValidationError: `InvalidId`, `NotAFile`.
         """
-        row = await self._transact(lambda run: FileReader(run).row(id))
+        row = await self._transact(lambda run: file_row(run, id))
         if row is None:
             return None
         return Blob(Id(row.id), row.sha256, int(row.size), row.content_type, self._transfer)
@@ -184,7 +175,17 @@ async def _in_pieces(data: bytes | bytearray | memoryview) -> AsyncIterator[byte
         yield bytes(view[start : start + PIECE_SIZE_BYTES])
 
 
-def checked_file(document: StoredDocument) -> StoredDocument:
+def file_row(run: Run, id: str) -> StoredFile | None:
+    """What is known of a file.
+
+    Raises:
+        ValidationError: `InvalidId`, `NotAFile`.
+    """
+    file = run.transaction.get(id)
+    return None if file is None else _checked_file(file).object()
+
+
+def _checked_file(document: StoredDocument) -> StoredDocument:
     """Raises: ValidationError `NotAFile`."""
     if document.table.name != FILES:
         raise ValidationError(

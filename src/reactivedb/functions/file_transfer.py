@@ -145,6 +145,7 @@ class FileTransfer:
         self._check_content_type(content_type)
         id = self._new_id()
         part = await self._in_thread(self._store.create, id)
+        may_have_row = False
         try:
             await self._fill(part, pieces)
             if any(digest != part.sha256 for digest in expected):
@@ -164,9 +165,10 @@ class FileTransfer:
                 table = run.runner.engine.catalog.table(FILES)
                 return run.transaction.insert(table, fields, id=id), id
 
+            may_have_row = True
             return await self._committed(self._host.runner.transact(body, ANONYMOUS, key=key))
         finally:
-            if not self._has_row(id):
+            if not (may_have_row and self._has_row(id)):
                 with anyio.CancelScope(shield=True):
                     await self._in_thread(part.discard)
 

@@ -124,6 +124,8 @@ class FileStore:
 
     def _ready_folder(self) -> Path:
         with self._lock:
+            if self._closed:
+                raise StorageError("the database is closed - open it again", code="DatabaseClosed")
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="reactivedb-files-"))
             elif not self._ready:

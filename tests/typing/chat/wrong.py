@@ -60,6 +60,7 @@ def of_a_name(old: dict[str, Any]) -> dict[str, Any]:
 
 
 @rdb.query
-def files(ctx: rdb.QueryCtx, file: rdb.Id[rdb.StoredFile]) -> None:
+def files(ctx: rdb.QueryCtx, file: rdb.Id[rdb.StoredFile], note_id: rdb.Id[Note]) -> None:
+    ctx.storage.get_url(note_id)  # refused: another table's id
     ctx.storage.delete(file)  # refused: no deletion in a query
     ctx.storage.generate_upload_url()  # refused: no upload URL in a query
