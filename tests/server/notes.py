@@ -51,5 +51,15 @@ def count_at_most(ctx: rdb.QueryCtx, most: int) -> int:
 
 
 @rdb.mutation
+def clash(ctx: rdb.MutationCtx) -> None:
+    raise rdb.ConflictError("others write what this one reads")
+
+
+@rdb.query
+def clash_in_query(ctx: rdb.QueryCtx) -> None:
+    raise rdb.ConflictError("others write what this one reads")
+
+
+@rdb.mutation
 def later(ctx: rdb.MutationCtx, text: str, delay_s: float) -> None:
     ctx.scheduler.run_after(delay_s, add, text)

@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.testclient import TestClient
 
 import reactivedb as rdb
 from reactivedb.limits import KIB, MIB, Limits
@@ -257,6 +259,22 @@ def test_the_api_is_not_on_the_site_port_nor_actions_at_the_root_of_the_main_one
     assert httpx.get(f"{urls.main}/dir/exact").status_code == 404
     assert httpx.get(f"{urls.main}/httpx").status_code == 404
     assert httpx.post(f"{urls.site}/api/query", json={}).status_code == 404
+
+
+def test_a_handler_sees_its_own_path_wherever_the_deployment_is_mounted() -> None:
+    mounted = rdb.HttpRouter()
+
+    @mounted.get(prefix="/dir/")
+    async def path(ctx: rdb.ActionCtx, request: Request) -> Response:
+        return PlainTextResponse(f"{request.url.path} {request.scope['raw_path'].decode()}")
+
+    live = rdb.asgi(rdb.App(module, root="", http=mounted), ":memory:")
+    outer = FastAPI(lifespan=live.lifespan)
+    outer.mount("/http/db", live)
+    with TestClient(outer) as client:
+        assert client.get("/http/db/http/dir/a%2Fb?c").text == "/dir/a/b /dir/a%2Fb"
+        assert client.get("/http/db//http//dir/x//y").text == "/dir/x//y /dir/x//y"
+        assert client.get("/http/db/%68ttp/dir/%C3%BC").text == "/dir/ü /dir/%C3%BC"
 
 
 def test_an_application_without_a_router_says_so() -> None:

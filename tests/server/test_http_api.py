@@ -13,7 +13,7 @@ from httpx import Response
 from starlette.testclient import TestClient
 
 import reactivedb as rdb
-from reactivedb.protocol import decode_ts
+from reactivedb.protocol import decode_ts, encode_ts
 from reactivedb.server.admin import Addresses
 
 from . import notes
@@ -80,6 +80,30 @@ def test_the_format_decides_how_an_answer_is_written(client: TestClient) -> None
     assert code_of(client.post("/api/query", json=body), 400) == "BadFormat"
 
 
+@pytest.mark.parametrize(
+    ("name", "is_lossless"),
+    [
+        ("npm-1.4.0", True),
+        ("npm-0.19.1", True),
+        ("npm-1.4.1", False),
+        ("npm-1.48.0", False),
+        ("npm-cli-1.3.0", False),
+        ("python-0.4.9", True),
+        ("python-0.5.0", False),
+        ("swift-0.1.0", False),
+        ("npm", False),
+        ("", False),
+    ],
+)
+def test_a_client_older_than_formats_gets_the_lossless_one(
+    client: TestClient, name: str, is_lossless: bool
+) -> None:
+    body = {"path": "notes:refuse", "args": {}}
+    answer = client.post("/api/mutation", json=body, headers={"Convex-Client": name})
+    written = answer.json()["errorData"]["count"]
+    assert written == ({"$integer": "AQAAAAAAAAA="} if is_lossless else "1")
+
+
 def test_the_http_client_for_python_gets_each_number_with_a_fraction(client: TestClient) -> None:
     value = [1, {"a": True, "b": -2}]
     body = {"path": "notes:echo", "args": {"value": value}, "format": "convex_encoded_json"}
@@ -104,7 +128,10 @@ def test_a_query_at_a_timestamp_sees_the_past(client: TestClient) -> None:
     call(client, "mutation", "notes:add", {"text": "two"})
     past = client.post("/api/query_at_ts", json={"path": "notes:texts", "args": {}, "ts": ts})
     assert past.json()["value"] == ["one"]
-    assert code_of(client.post("/api/query_at_ts", json={"path": "notes:texts", "ts": "x"}), 400)
+    for bad in ({"ts": "x"}, {"ts": None}, {"ts": 5}, {}):
+        assert code_of(client.post("/api/query_at_ts", json={"path": "notes:texts", **bad}), 400)
+    future = client.post("/api/query_at_ts", json={"path": "notes:texts", "ts": encode_ts(2**63)})
+    assert "TimestampOutOfRange" in future.json()["errorMessage"]
 
 
 def test_a_batch_answers_each_query(client: TestClient) -> None:
@@ -142,6 +169,32 @@ def test_a_lone_surrogate_in_the_arguments_fails_the_call_and_not_the_request(cl
 def test_a_body_above_the_limit_is_refused(client: TestClient) -> None:
     answer = client.post("/api/query", content=b" " * (17 * 1024 * 1024 + 1))
     assert code_of(answer, 413) == "BodyTooLarge"
+
+
+def test_head_and_options_are_answered_without_a_body(client: TestClient) -> None:
+    asked = client.head("/api/query", params={"path": "notes:texts"})
+    assert (asked.status_code, asked.headers["content-type"]) == (200, "application/json")
+    options = client.options("/api/mutation")
+    assert (options.status_code, options.content) == (204, b"")
+    assert "POST" in options.headers["allow"]
+    assert "access-control-allow-origin" not in options.headers
+
+
+def test_a_database_that_cannot_answer_is_no_outcome(client: TestClient) -> None:
+    answer = client.post("/api/mutation", json={"path": "notes:clash"})
+    assert code_of(answer, 503) == "OptimisticConcurrencyControlFailure"
+    assert answer.headers["retry-after"]
+    assert not answer.json()["message"].startswith("OptimisticConcurrencyControlFailure")
+    batch = client.post("/api/query_batch", json={"queries": [{"path": "notes:clashInQuery"}]})
+    assert code_of(batch, 503) == "OptimisticConcurrencyControlFailure"
+
+
+@pytest.mark.parametrize("path", ["/%00", "/a%00b", "/" + "x" * 5_000, "/api/run/%00", "/api/run/", "/api/"])
+def test_no_path_is_too_odd_for_a_clear_answer(tmp_path: Path, path: str) -> None:
+    (tmp_path / "index.html").write_text("home")
+    with TestClient(rdb.asgi(make_app(str(tmp_path)), ":memory:")) as client:
+        assert code_of(client.get(path), client.get(path).status_code)
+        assert client.get(path).status_code in (404, 405)
 
 
 def test_unknown_routes_and_methods_are_json(client: TestClient) -> None:

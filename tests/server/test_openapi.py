@@ -59,7 +59,8 @@ def test_it_lists_the_public_functions_and_the_http_actions_with_a_path_of_their
 ) -> None:
     document = document_of(client)
     public = {f"/api/run/{known.path.replace(':', '/')}" for known in kinds.registry if not known.internal}
-    assert set(document["paths"]) == {*public, "/http/hooks/thing"}
+    exact = {"/http/hooks/thing", "/http/pages/exact", "/http/crash"}
+    assert set(document["paths"]) == public | exact
     assert "/api/run/things/addThing" in public
     text = json.dumps(document)
     assert "hidden" not in text

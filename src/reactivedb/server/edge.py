@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _SLASHES: Final = re.compile("/{2,}")
 _HTTP_ACTION: Final = re.compile("/+http(/+|$)")
 _PREFLIGHT_AGE_S: Final = 86_400
+_METHODS: Final = "GET, POST, OPTIONS, PATCH, DELETE, PUT"
 
 
 class Edge:
@@ -32,10 +33,12 @@ class Edge:
             scope = {**scope, "path": _squeezed(scope)}
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        if scope["type"] != "http" or origin is None or not is_api(route_path(scope)):
+        if scope["type"] != "http" or not is_api(route_path(scope)):
             await self._app(scope, receive, send)
         elif scope["method"] == "OPTIONS":
             await _preflight(origin, headers)(scope, receive, send)
+        elif origin is None:
+            await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, _with_origin(send, origin))
 
@@ -66,13 +69,16 @@ def is_api(path: str) -> bool:
     return path.startswith("/api/") or path == "/api"
 
 
-def _preflight(origin: str, headers: Headers) -> Response:
+def _preflight(origin: str | None, headers: Headers) -> Response:
+    if origin is None:
+        # Somebody looks what there is, and is no browser.
+        return Response(status_code=204, headers={"allow": _METHODS})
     return Response(
         status_code=204,
         headers={
             "access-control-allow-origin": origin,
             "access-control-allow-credentials": "true",
-            "access-control-allow-methods": "GET, POST, OPTIONS, PATCH, DELETE, PUT",
+            "access-control-allow-methods": _METHODS,
             "access-control-allow-headers": headers.get("access-control-request-headers", "*"),
             "access-control-max-age": str(_PREFLIGHT_AGE_S),
             "vary": "Origin, Access-Control-Request-Headers",

@@ -33,7 +33,7 @@ from .replies import Refusal, json_response, printable
 
 PREFIX: Final = "/http"
 _PREFIX: Final = re.compile(r"/http(?=/|$)")
-_RAW_PREFIX: Final = re.compile(rb"/+http(/.*)?", re.DOTALL)
+_RAW_PREFIX: Final = re.compile(rb"/+http(?:/*(/.*))?", re.DOTALL)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SEPARATORS: Final = re.compile(r"[/\\]")
 _DOTS: Final = frozenset({".", ".."})

@@ -111,4 +111,14 @@ async def hook(ctx: rdb.ActionCtx, request: Request) -> Response:
 
 @router.get(prefix="/pages/")
 async def page(ctx: rdb.ActionCtx, request: Request) -> Response:
-    return Response("page")
+    return Response("page", headers={"x-route": "prefix"})
+
+
+@router.get("/pages/exact")
+async def exact(ctx: rdb.ActionCtx, request: Request) -> Response:
+    return Response("exact", headers={"x-route": "exact"})
+
+
+@router.get("/crash")
+async def crash(ctx: rdb.ActionCtx, request: Request) -> Response:
+    raise RuntimeError("the inner working")

@@ -40,3 +40,25 @@ export async function trailingSlash(stage) {
   const client = new ConvexHttpClient(`${stage.url}/`, { logger: false });
   assert.equal(await client.query(api.counter.value, { name: "c" }), 0);
 }
+
+/** Plain `fetch` of HTTP actions, below `/http` and on the site port. */
+export async function actions(stage) {
+  for (const base of [`${stage.url}/http`, stage.params.site]) {
+    const told = async (path, options) => {
+      const answer = await fetch(`${base}${path}`, options);
+      return [answer.status, answer.headers.get("x-route"), await answer.text()];
+    };
+    assert.deepStrictEqual(await told("/pages/exact"), [200, "exact", "exact"]);
+    assert.deepStrictEqual(await told("/pages/other"), [200, "prefix", "page"]);
+    assert.deepStrictEqual(await told("/pages/exact", { method: "HEAD" }), [200, "exact", ""]);
+    assert.deepStrictEqual(await told("/nowhere"), [404, null, "No HttpAction routed for /nowhere"]);
+    // `fetch` itself takes the dots out of a path; what it lets through is refused.
+    assert.deepStrictEqual(await told("/pages/../pages/exact"), [200, "exact", "exact"]);
+    assert.equal((await told("/pages/%2e%2e%2fexact"))[0], 400);
+    const posted = await told("/hooks/thing", { method: "POST", body: JSON.stringify({ sold: true }) });
+    assert.deepStrictEqual(posted, [200, null, "{}"]);
+    const [status, , text] = await told("/crash");
+    assert.equal(status, 500);
+    assert.equal(JSON.parse(text).code, "InternalServerError");
+  }
+}
