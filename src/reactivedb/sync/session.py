@@ -154,6 +154,8 @@ class Session:
 
     def receive_binary(self) -> None:
         """Binary frames are no part of the protocol."""
+        if self._ended:
+            return
         self._fatal("MalformedMessage: expected a text frame with one JSON object, got a binary frame")
 
     def writable_again(self) -> None:

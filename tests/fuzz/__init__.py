@@ -1,0 +1,1 @@
+"""Does anything that a client may send harm the server or its other clients?"""
