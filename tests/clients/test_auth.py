@@ -1,4 +1,4 @@
-"""h.53-h.62: who is a client, and how long? The tokens are real ones, of the test's own identity provider."""
+"""h.53-h.62, h.104: who is a client, and how long? The tokens are real, of the test's own identity provider."""
 
 from __future__ import annotations
 
@@ -173,9 +173,17 @@ def test_h59_a_bad_token_is_401_and_none_is_nobody(
 
 def test_h53_h59_pypis_clients(py: JsRun, provider: LocalIdentityProvider) -> None:
     bad = bad_tokens(provider)
-    py("auth", "sign_in_and_out", good=provider.token("ada"), issuer=provider.issuer)
     refused = [bad["audience"], bad["expired"]]
     py("auth", "http", good=provider.token("ada"), bad=refused, issuer=provider.issuer)
+
+
+@pytest.mark.parametrize("case", ["sign_in_and_out", "iterated", "async_iterated", "http_cleared"])
+def test_h104_pypi_follows_its_user(py: JsRun, provider: LocalIdentityProvider, case: str) -> None:
+    py("auth", case, good=provider.token("ada"), issuer=provider.issuer)
+
+
+def test_h104_pypi_with_the_admin_key(py: JsRun, server: DevServer) -> None:
+    py("auth", "admin", key=server.admin_key)
 
 
 def test_h60_the_admin_key_opens_internal_functions_and_another_one_nothing(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from .conftest import JsRun
 from .probe import Probe, add, probe
 from .server import DevServer
 
@@ -39,6 +40,14 @@ def test_h87_a_job_of_a_failed_mutation_never_runs(wire: Probe) -> None:
     while wire.results.get(1) != "success":
         wire.until("Transition")
     assert wire.results[0] == 0
+
+
+def test_h87_npm_sees_a_job_pending_in_progress_and_done(js: JsRun) -> None:
+    js("schedules", "states")
+
+
+def test_h87_npm_sees_a_job_run_after_its_commit_alone(js: JsRun) -> None:
+    js("schedules", "afterCommit")
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])

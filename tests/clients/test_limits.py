@@ -52,5 +52,9 @@ def test_h86_calls_have_limits(node: StartsScript, server: DevServer) -> None:
     run(node, server, "calling")
 
 
+def test_h86_time_has_a_limit(node: StartsScript, shared_server: DevServer) -> None:
+    run(node, shared_server, "time")
+
+
 def test_h86_log_lines_have_limits(node: StartsScript, server: DevServer) -> None:
     run(node, server, "logging")

@@ -1,4 +1,4 @@
-"""h.1-h.9, h.11-h.18: does every value keep its type, its bytes and its place in the order?"""
+"""h.1-h.9, h.11-h.18, h.81: does every value keep its type, its bytes and its place in the order?"""
 
 from __future__ import annotations
 
@@ -151,6 +151,10 @@ def test_h16_ids_have_the_alphabet_and_a_changed_character_is_refused(server: De
         assert answer["status"] == "error", malformed
 
 
+def test_h16_npm_is_refused_every_id_with_one_changed_character(js: JsRun) -> None:
+    js("values", "changedIds")
+
+
 def test_h17_an_id_finds_its_table_and_is_refused_as_another_tables(server: DevServer) -> None:
     left = server.mutation("documents:createLeft", name="ada")
     right = server.mutation("documents:createRight", name="bob")
@@ -168,3 +172,7 @@ def test_h18_creation_times_increase_within_a_mutation_and_are_near_the_clock(se
     assert all(earlier < later for earlier, later in itertools.pairwise(times))
     assert before_ms - 1000 < times[0]
     assert times[-1] < after_ms + 1000
+
+
+def test_h81_patch_and_replace_change_everything_but_the_id(js: JsRun) -> None:
+    js("values", "changes")

@@ -1,5 +1,7 @@
 """What does a stored document look like: its id, its creation time, its bounds?"""
 
+from typing import Any
+
 import reactivedb as rdb
 
 
@@ -9,6 +11,9 @@ class Left(rdb.Document, table="lefts"):
 
 class Right(rdb.Document, table="rights"):
     name: str
+
+
+loose = rdb.Table("loose")
 
 
 @rdb.mutation
@@ -43,3 +48,29 @@ def create_several(ctx: rdb.MutationCtx, count: int) -> list[float]:
     """Creation times in the order of insertion."""
     ids = [ctx.db.insert(Left(name=str(number))) for number in range(count)]
     return [document.creation_time for left_id in ids if (document := ctx.db.get(left_id)) is not None]
+
+
+@rdb.mutation
+def create_loose(ctx: rdb.MutationCtx, fields: dict[str, rdb.Value]) -> str:
+    return ctx.db.insert(loose, fields)
+
+
+@rdb.mutation
+def patch(ctx: rdb.MutationCtx, id: rdb.Id[Any], fields: dict[str, rdb.Value], removed: list[str]) -> None:
+    """What JavaScript spells as a field that is undefined has to be named here."""
+    ctx.db.patch(id, fields | dict.fromkeys(removed, rdb.UNSET))
+
+
+@rdb.mutation
+def replace(ctx: rdb.MutationCtx, id: rdb.Id[Any], fields: dict[str, rdb.Value]) -> None:
+    ctx.db.replace(id, fields)
+
+
+@rdb.query
+def get_loose(ctx: rdb.QueryCtx, id: rdb.Id[Any]) -> rdb.Value:
+    return ctx.db.get(id)
+
+
+@rdb.query
+def normalized(ctx: rdb.QueryCtx, text: str) -> str | None:
+    return ctx.db.normalize_id(Left, text)

@@ -49,6 +49,11 @@ def nothing(ctx: rdb.QueryCtx) -> None:
     return
 
 
+@rdb.action
+async def nothing_done(ctx: rdb.ActionCtx) -> None:
+    return
+
+
 @rdb.mutation
 def nothing_written(ctx: rdb.MutationCtx) -> None:
     return

@@ -2,7 +2,7 @@
 
 import reactivedb as rdb
 
-from . import counter
+from . import counter, meeting
 
 
 @rdb.internal_mutation
@@ -13,6 +13,12 @@ def add_one(ctx: rdb.MutationCtx, name: str) -> None:
 @rdb.mutation
 def later(ctx: rdb.MutationCtx, name: str, delay_s: float) -> str:
     return ctx.scheduler.run_after(delay_s, add_one, name)
+
+
+@rdb.mutation
+def meet_later(ctx: rdb.MutationCtx, room: str, delay_s: float) -> str:
+    """The job is an action that ends when a second one comes into the room."""
+    return ctx.scheduler.run_after(delay_s, meeting.meet, room, 2)
 
 
 @rdb.mutation

@@ -44,3 +44,13 @@ async def act(ctx: rdb.ActionCtx) -> list[str | None]:
 @rdb.internal_query
 def hidden(ctx: rdb.QueryCtx) -> str:
     return "internal"
+
+
+@rdb.internal_mutation
+def hidden_mutation(ctx: rdb.MutationCtx) -> str:
+    return "internal"
+
+
+@rdb.internal_action
+async def hidden_action(ctx: rdb.ActionCtx) -> str:
+    return "internal"

@@ -1,10 +1,13 @@
 // Does npm's client sign in, stay signed in and sign out as against a Convex deployment?
 
 import { ConvexHttpClient } from "convex/browser";
+import { makeFunctionReference } from "convex/server";
 
 import { api, assert, withDeadline } from "./stage.mjs";
 
-const { amI, profile, lineCount, write, act, hidden } = api.who;
+const { amI, profile, lineCount, write, act, hidden, hiddenMutation, hiddenAction } = api.who;
+const systemTables = makeFunctionReference("_system/cli/tables");
+const PAGE = { paginationOpts: { numItems: 100, cursor: null } };
 
 /** What `onChange` was called with, in order. */
 class States {
@@ -150,8 +153,12 @@ export async function admin(stage) {
   const { key } = stage.params;
   const caller = new ConvexHttpClient(stage.url, { logger: false });
   await assert.rejects(caller.query(hidden, {}), /ould not find public function/);
+  await assert.rejects(caller.query(systemTables, PAGE), /You do not have permission/);
   caller.setAdminAuth(key);
   assert.equal(await caller.query(hidden, {}), "internal");
+  assert.equal(await caller.mutation(hiddenMutation, {}), "internal");
+  assert.equal(await caller.action(hiddenAction, {}), "internal");
+  assert.ok((await caller.query(systemTables, PAGE)).page.some((table) => table.name === "lines"));
   assert.equal(await caller.query(amI, {}), null);
   caller.setAdminAuth(`${key}x`);
   await assert.rejects(caller.query(hidden, {}), /BadDeployKey/);
@@ -160,6 +167,17 @@ export async function admin(stage) {
   client.setAdminAuth(key);
   await stage.watch(client, hidden).value("internal");
   await stage.watch(client, amI).value(null);
+  const tables = stage.watch(client, systemTables, PAGE);
+  await tables.until((call) => call.value?.page.some((table) => table.name === "lines"));
+  assert.equal(await client.mutation(hiddenMutation, {}), "internal");
+  assert.equal(await client.action(hiddenAction, {}), "internal");
+
+  // A wrong key over the socket: the client drops it and goes on as nobody.
+  const stranger = stage.client();
+  stranger.setAdminAuth(`${key}x`);
+  await stage.watch(stranger, amI).value(null);
+  const refused = await stage.watch(stranger, hidden).until((call) => "error" in call);
+  assert.match(refused.error.message, /ould not find public function/);
 }
 
 export async function actingAs(stage) {

@@ -99,6 +99,18 @@ export async function calling(stage) {
   );
 }
 
+/** On the application of conformance: the one of limits allows a minute. */
+export async function time(stage) {
+  const client = stage.client();
+  const live = stage.watch(client, api.counter.value, { name: "time" });
+  await live.value(0);
+  await assert.rejects(client.mutation(api.moments.countForEver, { name: "time" }), /\bFunctionTimeout: /);
+  assert.equal(await client.mutation(api.counter.increment, { name: "time", by: 5 }), 5);
+  await live.value(5);
+  assert.deepStrictEqual(live.values, [0, 5]);
+  assert.equal(client.connectionState().connectionCount, 1);
+}
+
 export async function logging(stage) {
   const client = stage.client();
   const logger = client.client.logger ?? client.client._logger;

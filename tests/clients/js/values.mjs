@@ -78,6 +78,8 @@ export async function nothing(stage) {
   const client = stage.client();
   assert.strictEqual(await client.query(api.echo.nothing, {}), null);
   assert.strictEqual(await client.mutation(api.echo.nothingWritten, {}), null);
+  assert.strictEqual(await client.action(api.echo.nothingDone, {}), null);
+  assert.strictEqual(await stage.http().query(api.echo.nothing, {}), null);
 }
 
 export async function undefinedField(stage) {
@@ -175,6 +177,10 @@ export async function errorData(stage) {
       return true;
     });
   }
+  const live = stage.watch(client, api.failing.toldByQuery, { data });
+  const { error } = await live.first();
+  assert.ok(error instanceof ConvexError);
+  assert.deepStrictEqual(error.data, data);
   const plain = [
     () => client.query(api.failing.plainQuery, {}),
     () => client.mutation(api.failing.plainMutation, {}),
@@ -190,4 +196,44 @@ export async function errorData(stage) {
       return true;
     });
   }
+}
+
+/** Every change of one character, and what is no id at all. */
+export async function changedIds(stage) {
+  const client = stage.client();
+  const { createLeft, createRight, getLeft, normalized } = api.documents;
+  const id = await client.mutation(createLeft, { name: "ada" });
+  const foreign = await client.mutation(createRight, { name: "bob" });
+  assert.equal(await client.query(normalized, { text: id }), id);
+  assert.equal((await client.query(getLeft, { id })).name, "ada");
+  const changed = [...id].map((char, at) => id.slice(0, at) + (char === "0" ? "1" : "0") + id.slice(at + 1));
+  for (const text of [...changed, foreign, "", id.toUpperCase(), `${id}0`, id.slice(1)]) {
+    assert.equal(await client.query(normalized, { text }), null, text);
+    await assert.rejects(client.query(getLeft, { id: text }), /ArgumentValidationError/);
+  }
+}
+
+export async function changes(stage) {
+  const client = stage.client();
+  const { createLoose, patch, replace, getLoose } = api.documents;
+  const id = await client.mutation(createLoose, { fields: { text: "a", mood: null, nested: { x: 1, y: 2 } } });
+  const live = stage.watch(client, getLoose, { id });
+  const { _creationTime, ...fields } = (await live.first()).value;
+  assert.deepStrictEqual(fields, { _id: id, text: "a", mood: null, nested: { x: 1, y: 2 } });
+  // Undefined removes; null is a value; what is nested is replaced whole; the rest stays.
+  await client.mutation(patch, { id, fields: { nested: { z: 3 }, more: null }, removed: ["text", "absent"] });
+  await live.value({ _id: id, _creationTime, mood: null, nested: { z: 3 }, more: null });
+  await client.mutation(replace, { id, fields: { text: "b" } });
+  await live.value({ _id: id, _creationTime, text: "b" });
+  // A document that was read can be written back, and nothing else in the place of its id.
+  await client.mutation(replace, { id, fields: { _id: id, _creationTime, text: "c" } });
+  await live.value({ _id: id, _creationTime, text: "c" });
+  const other = await client.mutation(createLoose, { fields: {} });
+  for (const system of [{ _id: other }, { _creationTime: 1 }]) {
+    await assert.rejects(client.mutation(patch, { id, fields: system, removed: [] }));
+    await assert.rejects(client.mutation(replace, { id, fields: { text: "d", ...system } }));
+    await assert.rejects(client.mutation(createLoose, { fields: system }));
+  }
+  await assert.rejects(client.mutation(patch, { id, fields: {}, removed: ["_id"] }));
+  assert.deepStrictEqual(live.latest.value, { _id: id, _creationTime, text: "c" });
 }

@@ -1,0 +1,1 @@
+"""Which application runs by the clock? This package: see `app`."""
