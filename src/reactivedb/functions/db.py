@@ -7,7 +7,7 @@ hands the engine checked fields. Nothing here touches storage.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from ..engine import Catalog, StoredDocument, TableState, Transaction
 from ..errors import SchemaError, ValidationError
@@ -155,20 +155,23 @@ class DatabaseWriter(DatabaseReader):
         """
         document = self._existing(id)
         definition = document.table.definition
-        self._replace(document, definition.dump_patch(_user_fields(document), {**(changes or {}), **fields}))
+        changed = _without_own_system_fields(document, {**(changes or {}), **fields})
+        self._replace(document, definition.dump_patch(_user_fields(document), changed))
 
     @overload
     def replace(self, id: Id[D], document: D, /) -> None: ...
     @overload
     def replace(self, id: Id[Any], document: Mapping[str, Any], /) -> None: ...
     def replace(self, id: str, document: Any, /) -> None:
-        """Put a document in the place of another; id and creation time stay.
+        """Put a document in the place of another; id and creation time stay, and may be given as they are.
 
         Raises:
             ValidationError: `DocumentNotFound`, or another table's document.
             RequestError: `UniqueViolation`, `TransitionNotAllowed`.
         """
         existing = self._existing(id)
+        if isinstance(document, Mapping):
+            document = _without_own_system_fields(existing, cast("Mapping[str, Any]", document))
         self._replace(existing, existing.table.definition.dump(document))
 
     def _replace(self, existing: StoredDocument, values: dict[str, Value]) -> None:
@@ -227,6 +230,12 @@ def cascade_of(db: DatabaseWriter) -> Cascade:
 
 def _user_fields(document: StoredDocument) -> dict[str, Value]:
     return {name: value for name, value in document.fields.items() if name not in ("_id", "_creationTime")}
+
+
+def _without_own_system_fields(document: StoredDocument, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What was read may be written back; an id or a creation time that is not the document's own stays in."""
+    own = {name: document.fields[name] for name in ("_id", "_creationTime")}
+    return {name: value for name, value in fields.items() if name not in own or own[name] != value}
 
 
 def _table_name(table: Any) -> str:
