@@ -1,4 +1,4 @@
-"""h.53-h.62, h.104: who is a client, and how long? The tokens are real, of the test's own identity provider."""
+"""h.53-h.62, h.104: who is a client, and how long? Real tokens, of the test's own identity provider."""
 
 from __future__ import annotations
 
