@@ -8,7 +8,7 @@ from typing import Final
 
 from .replies import Refusal
 
-# Nineteen digits hold any size; what has more is cut off before it is made a number.
+# Nineteen digits hold any size there is; a range with more is none.
 _ONE_RANGE: Final = re.compile(
     r"\s*bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})\s*", re.ASCII | re.IGNORECASE
 )
