@@ -48,6 +48,9 @@ class Limits:
     # Of an action that runs as a job: one that hangs must not hold its job, and its cron job, for ever.
     # Convex gives actions 10 to 30 minutes.
     action_time_s_max: float = 1_800.0
+    # Actions that run as jobs at once; others that are due wait. Each costs some 10 KiB, and what it holds
+    # outside.
+    running_jobs_max: int = 1_000
     # A deletion that cascades further is carried on in jobs of this size, so that it never holds the lock
     # for long.
     cascade_batch_max: int = 1_000

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from inline_app import FlakyStorage, app_of
 
 import reactivedb as rdb
-from reactivedb.app import Database
-from reactivedb.functions import JOBS
+from reactivedb.app import Database, RunLog
+from reactivedb.functions import ADMIN, JOBS
 from reactivedb.testing import FakeClock
 
 
@@ -77,6 +79,11 @@ def texts(ctx: rdb.QueryCtx) -> list[str]:
 def state(ctx: rdb.QueryCtx, id: str) -> rdb.Value:
     row = ctx.db.system.get(id)
     return row and row["state"]
+
+
+@rdb.query
+def rows(ctx: rdb.QueryCtx) -> list[Any]:
+    return ctx.db.system.query("_scheduled_functions").collect()
 
 
 MEMBERS = (Note, write, fail, act, later, at, cancel, change_of_mind, chain, start_chain, texts, state)
@@ -270,3 +277,133 @@ def test_functions_cannot_write_the_rows_of_jobs() -> None:
         db.mutation(meddle)
     assert caught.value.code == "SystemTable"
     assert JOBS == "_scheduled_functions"
+
+
+def test_a_row_says_all_there_is_to_a_job(clock: FakeClock) -> None:
+    with app_of(*MEMBERS, rows).open(clock=clock) as db:
+        now_ms = clock.now_ns() / 1e6
+        ids = [db.mutation(later, which, 1, text="t") for which in ("write", "fail", "act", "write")]
+        db.mutation(cancel, ids[3])
+        clock.advance(1)
+        db.run_until_idle()
+        found = {row["_id"]: row for row in db.query(rows)}
+        states: list[Any] = [
+            {"kind": "success"},
+            {"kind": "failed", "error": found[ids[1]]["state"]["error"]},
+            {"kind": "success"},
+            {"kind": "canceled"},
+        ]
+        for id, name, state in zip(ids, ["write", "fail", "act", "write"], states, strict=True):
+            row = found[id]
+            assert row.pop("_creationTime") >= now_ms
+            assert row == {
+                "_id": id,
+                "name": f"notes.js:{name}",
+                "args": [{"text": "t"}],
+                "scheduledTime": now_ms + 1000,
+                "completedTime": now_ms + (1000 if state["kind"] != "canceled" else 0),
+                "state": state,
+            }
+        # The words of the error, and no request that there was not.
+        assert found[ids[1]]["state"]["error"].startswith("Uncaught ValueError: no\n    at fail (")
+
+
+def test_a_job_knows_nothing_of_the_user_who_scheduled_it(clock: FakeClock) -> None:
+    seen: list[str | None] = []
+
+    def look(ctx: Any) -> None:
+        user = ctx.auth.get_user_identity()
+        seen.append(user and user.subject)
+
+    @rdb.internal_mutation
+    def look_in_mutation(ctx: rdb.MutationCtx) -> None:
+        look(ctx)
+
+    @rdb.internal_action
+    async def look_in_action(ctx: rdb.ActionCtx) -> None:
+        look(ctx)
+        await ctx.run_mutation(look_in_mutation)
+
+    @rdb.mutation
+    def schedule(ctx: rdb.MutationCtx) -> None:
+        look(ctx)
+        ctx.scheduler.run_after(0, look_in_mutation)
+        ctx.scheduler.run_after(0, look_in_action)
+
+    with app_of(*MEMBERS, look_in_mutation, look_in_action, schedule).open(clock=clock) as db:
+        runner = db.runtime.runner
+        ada = ADMIN.acting_as({"subject": "ada", "issuer": "https://issuer.test"})
+        runner.mutation(runner.registry.of(schedule), {}, ada).unwrap()
+        db.runtime.delivery.committed_elsewhere()
+        db.run_until_idle()
+    assert seen == ["ada", None, None, None]
+
+
+def test_cancelling_a_job_that_is_not_kept_any_more_does_nothing(clock: FakeClock, tmp_path: Path) -> None:
+    app, path = app_of(*MEMBERS), tmp_path / "data.db"
+    with app.open(path, clock=clock) as db:
+        id = db.mutation(later, "write", 0)
+        db.run_until_idle()
+    clock.advance(rdb.Limits().finished_job_retention_s + 1)
+    with app.open(path, clock=clock) as db:
+        assert db.query(state, id) is None
+        db.mutation(cancel, id)
+        assert db.query(state, id) is None
+
+
+def test_what_is_no_job_cannot_be_cancelled() -> None:
+    @rdb.mutation
+    def insert(ctx: rdb.MutationCtx) -> str:
+        return ctx.db.insert(Note(text="x"))
+
+    with app_of(*MEMBERS, insert).open() as db:
+        for id in (db.mutation(insert), "nonsense"):
+            with pytest.raises(rdb.ValidationError) as caught:
+                db.mutation(cancel, id)
+            assert caught.value.code == "InvalidId"
+
+
+def test_a_scheduled_mutation_stands_in_the_log_of_runs(clock: FakeClock) -> None:
+    with app_of(*MEMBERS).open(clock=clock) as db:
+        logs: list[RunLog] = []
+        db.runtime.report.on_run = logs.append
+        for which in ("write", "fail"):
+            db.mutation(later, which, 1)
+        clock.advance(1)
+        db.run_until_idle()
+        failed = [log.path for log in logs if log.error is not None]
+        assert ("notes:write" in [log.path for log in logs], failed) == (True, ["notes:fail"])
+
+
+def test_no_more_actions_run_as_jobs_at_once_than_may() -> None:
+    running: list[int] = []
+    most: list[int] = []
+    ends = [anyio.Event() for _ in range(5)]
+
+    @rdb.internal_action
+    async def slow(ctx: rdb.ActionCtx, number: int) -> None:
+        running.append(number)
+        most.append(len(running))
+        await ends[number].wait()
+        running.remove(number)
+
+    @rdb.mutation
+    def start(ctx: rdb.MutationCtx) -> None:
+        for number in range(5):
+            ctx.scheduler.run_after(0, slow, number)
+        ctx.scheduler.run_after(0, write, text="is not held up")
+
+    async def main() -> None:
+        app = app_of(*MEMBERS, slow, start, limits=rdb.Limits(running_jobs_max=2))
+        async with app.open_async() as db:
+            await db.mutation(start)
+            while await db.query(texts) != ["is not held up"]:
+                await anyio.lowlevel.checkpoint()
+            for end in ends:
+                while not most:
+                    await anyio.lowlevel.checkpoint()
+                end.set()
+            await db.run_until_idle(timeout_s=5)
+        assert (len(most), max(most), running) == (5, 2, [])
+
+    anyio.run(main)

@@ -31,6 +31,7 @@ from ..functions import (
     describe,
     encoded_result,
     guard,
+    kept_text,
     request_id_of,
 )
 from ..storage import FileStore, Storage
@@ -284,7 +285,10 @@ class Runtime:
         return await self.actions.run(definition, named)
 
     def failed(self, error: BaseException) -> str:
-        return describe(error, request_id=NO_REQUEST, production=False).message
+        return kept_text(error)
+
+    def ran(self, definition: FunctionDefinition, duration_s: float, result: RunResult) -> None:
+        self.report.run(definition, duration_s, result, NO_REQUEST)
 
     # Durability and delivery
 

@@ -4,7 +4,7 @@ from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
 from .crons import BoundCron, Cron, Crons
 from .deployment import Deployment
 from .environment import Environment, declared_environment, stored_value
-from .failure import CallError, describe
+from .failure import CallError, describe, kept_text
 from .file_links import Ticket
 from .file_storage import FILES_PATH, UPLOAD_PATH, AsyncFiles, Blob, FileReader, FileWriter
 from .file_transfer import FileHost, FileTransfer, OpenFile
@@ -106,6 +106,7 @@ __all__ = [
     "internal_action",
     "internal_mutation",
     "internal_query",
+    "kept_text",
     "mutation",
     "now_ms",
     "own",

@@ -61,18 +61,21 @@ class _ActionRun:
 class ActionRuns:
     """The actions of one open database that run as jobs."""
 
-    def __init__(self, engine: Engine, host: ActionRunHost, finish: Finish) -> None:
+    def __init__(
+        self, engine: Engine, host: ActionRunHost, finish: Finish, *, on_end: Callable[[], None]
+    ) -> None:
         self._engine = engine
         self._host = host
         self._finish = finish
+        self._on_end = on_end
         # By job; more than one only while an earlier attempt resists its end.
         self._runs: dict[str, list[_ActionRun]] = {}
         # Those that lost their leases; the loop, to which they belong, has yet to be told.
         self._lost: list[_ActionRun] = []
 
-    def __bool__(self) -> bool:
-        """There are any."""
-        return bool(self._runs)
+    def __len__(self) -> int:
+        """How many jobs they run for."""
+        return len(self._runs)
 
     @property
     def running_count(self) -> int:
@@ -161,6 +164,7 @@ class ActionRuns:
         runs.remove(run)
         if not runs:
             del self._runs[run.lease.job_id]
+        self._on_end()
 
     async def _insist(self, written: RunResult, run: _ActionRun, state: dict[str, Value]) -> None:
         """Write the end state again until it is durable: a full disk may get room."""

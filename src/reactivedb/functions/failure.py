@@ -62,6 +62,12 @@ def describe(error: BaseException, *, request_id: str, production: bool) -> Call
     return CallError("\n".join([head, f"Uncaught {name}: {error}", *frames]))
 
 
+def kept_text(error: BaseException) -> str:
+    """What a job's row says of an error: as in development, but it was no request."""
+    head, newline, text = describe(error, request_id="", production=False).message.partition("\n")
+    return text if newline and head == "[Request ID: ] Server Error" else head + newline + text
+
+
 def _describe_application_error(error: ApplicationError, request_id: str) -> CallError:
     try:
         data = encode(normalize(error.data))
@@ -88,4 +94,4 @@ def from_pydantic(error: pydantic.ValidationError) -> ValidationError:
     )
 
 
-__all__ = ["CallError", "Value", "describe", "from_pydantic"]
+__all__ = ["CallError", "Value", "describe", "from_pydantic", "kept_text"]

@@ -10,6 +10,7 @@ failed with the process. How it runs and what ends it: see `action_runs`.
 from __future__ import annotations
 
 import heapq
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -48,6 +49,10 @@ class JobHost(ActionRunHost, Protocol):
     @property
     def runner(self) -> Runner: ...
 
+    def ran(self, definition: FunctionDefinition, duration_s: float, result: RunResult) -> None:
+        """A mutation has run: tell whoever keeps the log of runs."""
+        ...
+
     def committed(self) -> None:
         """A commit was appended: see to it that it becomes durable and is delivered."""
         ...
@@ -67,7 +72,9 @@ class Jobs:
         # How many jobs have come to which end since the database was opened.
         self.ended: Counter[str] = Counter()
         self._wake = anyio.Event()
-        self._actions = ActionRuns(engine, host, self._finish_run)
+        self._actions = ActionRuns(engine, host, self._finish_run, on_end=self._action_ended)
+        # Due actions that wait for another one to end.
+        self._held_back: list[tuple[float, str]] = []
         # After a failure of the storage nothing is begun before this time.
         self._rest_until_ns = 0
         self._crons = CronJobs()
@@ -150,6 +157,7 @@ class Jobs:
     def _make_heap(self) -> None:
         self._heap = [(cast("float", row.fields["scheduledTime"]), row.id) for row in self._rows(PENDING)]
         heapq.heapify(self._heap)
+        self._held_back.clear()
         self._cancelled_count = 0
 
     def wake(self) -> None:
@@ -232,6 +240,9 @@ class Jobs:
                 return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)}).error
             if definition.kind is Kind.MUTATION:
                 return self._run_mutation(id, definition, named)
+            if len(self._actions) >= self._engine.limits.running_jobs_max:
+                self._held_back.append((cast("float", row.fields["scheduledTime"]), id))
+                return None
             marked = self._mark_running(id)
             if marked.error is None:
                 self._actions.begin(id, marked.ts, definition, named)
@@ -240,12 +251,16 @@ class Jobs:
     def _run_mutation(
         self, id: str, definition: FunctionDefinition, named: dict[str, Any]
     ) -> BaseException | None:
+        failure: Exception | None = None
+
         def body(run: Run) -> tuple[Any, Any]:
+            nonlocal failure
             mark = run.transaction.mark()
             state: dict[str, Value] = {"kind": SUCCESS}
             try:
                 run.call(definition, named)
             except Exception as error:
+                failure = error
                 run.transaction.rollback_to(mark)
                 state = {"kind": FAILED, "error": self._host.failed(error)}
             job = run.transaction.existing(id)
@@ -253,11 +268,21 @@ class Jobs:
             # What it returned goes nowhere.
             return None, None
 
-        error = self._transact(body).error
+        began = time.perf_counter()
+        result = self._transact(body)
+        error = result.error
+        result.error = error or failure
+        self._host.ran(definition, time.perf_counter() - began, result)
         if error is None or isinstance(error, StorageError):
             return error
         # It used up what one run may write, so that its own row found no room: none of it has happened.
         return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)}).error
+
+    def _action_ended(self) -> None:
+        for entry in self._held_back:
+            heapq.heappush(self._heap, entry)
+        self._held_back.clear()
+        self._wake.set()
 
     def _finish_run(self, held: Lease, state: dict[str, Value], definition: FunctionDefinition) -> RunResult:
         """An action has ended, or its time has."""

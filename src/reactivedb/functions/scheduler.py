@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from ..errors import LimitExceededError, ValidationError
 from ..protocol import identifier_of
-from ..values import Value, size_bytes
+from ..values import Value, decode_id, size_bytes
 from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation
 from .registry import FunctionDefinition
 from .system import CANCELED, IN_PROGRESS, JOBS, PENDING
@@ -60,18 +60,23 @@ class Scheduler:
     def cancel(self, id: str, /) -> None:
         """Make a pending job never run; a finished one stays as it is.
 
-        An action that runs is cancelled where it waits, and can write nothing more.
+        An action that runs is cancelled where it waits, and can write nothing more. A job that is not kept
+        any more has ended long ago.
 
         Raises:
-            ValidationError: `DocumentNotFound`, for what is no job.
+            ValidationError: `InvalidId`, for what is no id of a job.
         """
         transaction = self._run.transaction
-        job = transaction.existing(id)
-        if job.table.name != JOBS:
+        number, _ = decode_id(id)
+        table = self._run.runner.engine.catalog.by_number(number)
+        if table is None or table.name != JOBS:
             raise ValidationError(
-                f"`cancel` expects the id of a job, got an id of `{job.table.name}`", code="InvalidId"
+                f"`cancel` expects the id of a job, got `{id}`"
+                + ("" if table is None else f" of table `{table.name}`"),
+                code="InvalidId",
             )
-        if state_kind(job.fields) in (PENDING, IN_PROGRESS):
+        job = transaction.get(id)
+        if job is not None and state_kind(job.fields) in (PENDING, IN_PROGRESS):
             transaction.replace(job, finished(job.fields, {"kind": CANCELED}, transaction.now_ms))
 
     def add(
