@@ -165,8 +165,9 @@ class Limits:
     sign_in_failures_max: int = 10
     sign_in_failure_recovery_s: float = 60.0
     # Failures of unknown devices on all accounts together: slows down who tries one password on all names.
-    sign_in_failures_total_max: int = 300
-    sign_in_failure_total_recovery_s: float = 0.5
+    # Ten a second are a quarter of what one core can hash, so that not every trickle keeps all others out.
+    sign_in_failures_total_max: int = 600
+    sign_in_failure_total_recovery_s: float = 0.1
     # New accounts and new anonymous users, of which each is a row for good.
     sign_ups_max: int = 100
     sign_up_recovery_s: float = 1.0

@@ -216,6 +216,29 @@ async def test_only_somebody_signed_in_with_a_password_can_change_one(house: Hou
         await (await house.peer().begin()).change(PASSWORD, "battery staple")
 
 
+async def test_an_administrator_sets_a_forgotten_password(house: House) -> None:
+    ada = await house.peer().sign_up("ada")
+    path, new = "_system/signIn:setPassword", "battery staple"
+    with pytest.raises(RefusedError, match="permission"):
+        await ada.action(path, name="ada", password=new)
+    await house.call_as_admin("action", path, name="Ada", password=new)
+    with pytest.raises(RefusedError, match="SessionEnded"):
+        await ada.refresh()
+    with pytest.raises(RefusedError, match="InvalidCredentials"):
+        await house.peer().sign_in("ada")
+    assert (await house.peer().sign_in("ada", new)).user_id == ada.user_id
+    with pytest.raises(RefusedError, match="InvalidCredentials"):
+        await house.call_as_admin("action", path, name="bob", password=new)
+
+
+async def test_an_anonymous_user_whose_session_has_ended_gets_no_account(house: House) -> None:
+    guest = await house.peer().begin()
+    await guest.mutation("signIn:signOut")
+    with pytest.raises(RefusedError, match="SessionEnded"):
+        await guest.sign_up("ada")
+    assert house.rows("_sign_in_passwords") == []
+
+
 async def test_only_what_is_declared_can_be_called(clock: FakeClock) -> None:
     async with open_house(clock, sign_in=rdb.SignIn(anonymous=True)) as house:
         guest = await house.peer().begin()

@@ -215,6 +215,18 @@ async def test_keys_that_cannot_be_read_are_told_with_the_way_out(
     assert caught.value.code == "SignInKeysUnreadable"
 
 
+async def test_sign_in_that_is_declared_again_finds_its_users(clock: FakeClock, tmp_path: Path) -> None:
+    file = tmp_path / "data.db"
+    async with open_house(clock, file) as house:
+        ada = await house.peer().sign_up("ada")
+    async with open_house(clock, file, sign_in=None) as house:
+        assert await house.refused(ada.token or "") == "NoAuthProvider"
+    async with open_house(clock, file) as house:
+        ada.house = house
+        assert await (await ada.refresh()).whoami() == ada.user_id
+        assert (await house.peer().sign_in("ada")).user_id == ada.user_id
+
+
 async def test_sign_in_can_be_declared_and_withdrawn_while_the_database_is_open(
     clock: FakeClock, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from ..functions import (
     RegisteredFunction,
     Registry,
     action,
+    internal_action,
     mutation,
     query,
 )
@@ -99,6 +100,18 @@ async def change_password(ctx: ActionCtx, current_password: str, new_password: s
     return await ctx.run_mutation(steps.finish_change, hash, new_hash)
 
 
+@internal_action
+async def set_password(ctx: ActionCtx, name: str, password: str) -> None:
+    """For administrators: give somebody who forgot theirs a new one; all their sessions end.
+
+    Raises:
+        ApplicationError: `InvalidName`, `InvalidPassword`, `InvalidCredentials`, `RateLimited`.
+    """
+    _, key = passwords.checked_name(name)
+    passwords.check_new_password(password)
+    await ctx.run_mutation(steps.put_password, key, await passwords.hashed(password))
+
+
 @action
 async def refresh(ctx: ActionCtx, refresh_token: str) -> Tokens:
     """The next tokens of a session.
@@ -170,6 +183,7 @@ _WITH_PASSWORDS: Final[dict[str, RegisteredFunction[..., Any]]] = {
     "signIn:signUp": sign_up,
     "signIn:withPassword": with_password,
     "signIn:changePassword": change_password,
+    "_system/signIn:setPassword": set_password,
 }
 _FOR_ANONYMOUS: Final[dict[str, RegisteredFunction[..., Any]]] = {"signIn:anonymously": anonymously}
 

@@ -112,7 +112,9 @@ class SignInKeys:
     async def run(self) -> None:
         """Replace keys when their time has come, until cancelled."""
         while True:
-            await self._clock.sleep_until_ns(round(self._next_change_s() * 1e9))
+            # Never at once: seconds are rounded, and a loop that finds it too early by that must not spin.
+            earliest_ns = self._clock.now_ns() + 1_000_000_000
+            await self._clock.sleep_until_ns(max(round(self._next_change_s() * 1e9), earliest_ns))
             try:
                 self._advance()
             except StorageError as error:

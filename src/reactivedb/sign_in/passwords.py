@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import threading
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -125,19 +126,23 @@ class _Hashing:
 
     def __init__(self) -> None:
         count = max(1, min(_THREADS_MAX, (os.cpu_count() or 1) // 2))
+        # Each open database may have a loop in a thread of its own.
+        self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="reactivedb-passwords")
         self._waiting = 0
         # Made before the first one asks, so that a name without an account takes no longer then either.
         self._threads.submit(_nobodys_hash)
 
     async def run(self, work: Callable[[], T]) -> T:
-        if self._waiting >= active_limits().password_hashes_waiting_max:
-            raise failures.rate_limited(_RETRY_AFTER_MS)
-        self._waiting += 1
+        with self._lock:
+            if self._waiting >= active_limits().password_hashes_waiting_max:
+                raise failures.rate_limited(_RETRY_AFTER_MS)
+            self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         finally:
-            self._waiting -= 1
+            with self._lock:
+                self._waiting -= 1
 
 
 @functools.cache

@@ -160,10 +160,16 @@ def of_token(run: Run, text: str | None) -> StoredDocument | None:
     return None if shown is None else _of_family(run, shown)
 
 
+def is_user(ctx: QueryCtx) -> bool:
+    """Whether the caller is a user of ours; the session may have ended."""
+    identity = ctx.auth.get_user_identity()
+    return identity is not None and identity.issuer == run_of(ctx).runner.deployment.part(SignInKeys).issuer
+
+
 def of_caller(ctx: QueryCtx) -> StoredDocument | None:
     """The session whose token the caller has shown, if it goes on; a query that asks follows its end."""
     identity, run = ctx.auth.get_user_identity(), run_of(ctx)
-    if identity is None or identity.issuer != run.runner.deployment.part(SignInKeys).issuer:
+    if identity is None or not is_user(ctx):
         return None
     # No token outlives its session's time, so what it says of its end need not be looked at.
     row = run.transaction.get(str(identity.get("sid", "")))

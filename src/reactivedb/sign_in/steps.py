@@ -54,12 +54,14 @@ def finish_sign_up(ctx: MutationCtx, name: str, key: str, hash: str) -> Tokens:
     """Make an account: the anonymous caller's, who stays the same user, or a new user's.
 
     Raises:
-        ApplicationError: `NameTaken`, `HasAccount`.
+        ApplicationError: `NameTaken`, `HasAccount`; `SessionEnded`, of the anonymous caller.
     """
     run = run_of(ctx)
     if find(run, PASSWORDS, "by_key", key) is not None:
         raise failures.name_taken()
     session = sessions.of_caller(ctx)
+    if session is None and sessions.is_user(ctx):
+        raise failures.session_ended()
     if session is None:
         user_id = insert(run, USERS, {"name": name})
     else:
@@ -127,6 +129,21 @@ def finish_change(ctx: MutationCtx, hash: str, new_hash: str) -> Tokens:
 
 
 @internal_mutation
+def put_password(ctx: MutationCtx, key: str, hash: str) -> None:
+    """Set somebody's password, whatever it was, and end their sessions.
+
+    Raises:
+        ApplicationError: `InvalidCredentials`, there is no such account.
+    """
+    run = run_of(ctx)
+    password = find(run, PASSWORDS, "by_key", key)
+    if password is None:
+        raise failures.invalid_credentials()
+    update(run, password, {"hash": hash})
+    sessions.end_all(run, str(password.fields["userId"]), "replaced")
+
+
+@internal_mutation
 def refresh_session(ctx: MutationCtx, refresh_token: str) -> Tokens | None:
     """The next tokens; None, and not an error that would undo the end of the session, if there are none."""
     return sessions.refresh(run_of(ctx), refresh_token)
@@ -169,5 +186,6 @@ STEPS: Final[dict[str, RegisteredFunction[..., Any]]] = {
     "_system/signIn:finishSignIn": finish_sign_in,
     "_system/signIn:beginChange": begin_change,
     "_system/signIn:finishChange": finish_change,
+    "_system/signIn:putPassword": put_password,
     "_system/signIn:refresh": refresh_session,
 }
