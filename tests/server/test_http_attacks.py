@@ -7,8 +7,10 @@ import socket
 import threading
 import time
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -362,6 +364,31 @@ def test_a_batch_has_bounds_on_its_queries_and_on_what_they_give(urls: Urls) -> 
     assert batch(1, 2, 3).status_code == 200
     for answer in (batch(1, 2, 3, 4), batch(600_000, 600_000)):
         assert (answer.status_code, answer.json()["code"]) == (413, "BatchTooLarge")
+
+
+def test_bodies_of_many_requests_together_take_no_more_memory_than_they_may() -> None:
+    """Each is within its own limit, and all of them together are not."""
+    limits = replace(LIMITS, held_size_bytes_max=4 * BODY_MAX)
+    deployment = Deployment(rdb.App(module_of(echo), root="", http=router, limits=limits))
+    try:
+        urls = deployment.start()
+        routes = [(urls.site, "/read"), (urls.main, "/api/query"), (f"{urls.main}/http", "/read")]
+        with ExitStack() as connections:
+            raws: list[Raw] = []
+            for url, path in routes * 3:
+                raw = connections.enter_context(Raw(url))
+                raw.begin(path, f"Content-Length: {BODY_MAX}")
+                raw.send(b" " * (BODY_MAX - 1))
+                raws.append(raw)
+            refused = Counter(raw.refusal() for raw in raws)
+        # Those that fitted wait for their last byte until they are too slow.
+        assert refused.keys() == {(503, "TooManyConcurrentRequests"), (408, "BodyTooSlow")}
+        assert refused[408, "BodyTooSlow"] <= 4
+        # All of it has been given back.
+        assert httpx.post(f"{urls.site}/read", content=b"x" * BODY_MAX).text == str(BODY_MAX)
+        assert "reactivedb_held_bytes 0.0\n" in httpx.get(f"{urls.main}/metrics").text
+    finally:
+        deployment.stop()
 
 
 # Heads

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from ..limits import DEFAULT_LIMITS, Limits
+from .gate import hold
 from .replies import Refusal
 
 # How many times the limit a body may have and still be read to its end, to be refused politely.
@@ -88,7 +89,7 @@ async def read_body(
 
     Raises:
         Refusal: 413 above the limit, 408 for one that does not come, 415 for an encoding that is not known
-            here, 400 for one that is not what it says.
+            here, 400 for one that is not what it says; 429 or 503 if bodies take too much memory already.
     """
     decoder = _decoder(request.headers.get("content-encoding", "")) if unpack else None
     if "expect" in request.headers and _announced(request) > size_bytes_max:
@@ -102,6 +103,7 @@ async def read_body(
         piece: bytes = message.get("body", b"")
         if decoder is not None:
             piece = _unpacked(decoder, piece, size_bytes_max - len(body))
+        hold(request.scope, len(piece))
         body += piece
         if len(body) > size_bytes_max:
             if not ended:

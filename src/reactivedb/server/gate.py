@@ -10,14 +10,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..app import Caller, Runtime
 from ..errors import LimitExceededError
 from ..functions import Identity
 from .edge import route_path
-from .replies import RETRY_AFTER_S, error_response
+from .replies import RETRY_AFTER_S, Refusal
 
 _ALWAYS: Final = frozenset(("/healthz", "/readyz", "/metrics", "/version"))
 _CALLER: Final = "reactivedb.caller"
@@ -38,7 +37,7 @@ class Gate:
         try:
             caller = self._runtime.admission.request(address_of(scope))
         except LimitExceededError as error:
-            response = _refusal(error)
+            response = _refusal(error).response
             self._responses[response.status_code] += 1
             await response(scope, receive, send)
             return
@@ -57,7 +56,7 @@ class Gate:
             # Only once it was known for whom it is asked.
             if started:
                 raise
-            await _refusal(error)(scope, receive, noted)
+            await _refusal(error).response(scope, receive, noted)
         finally:
             caller.leave()
 
@@ -73,13 +72,26 @@ def identify(scope: Scope, identity: Identity) -> None:
         caller.identify(identity)
 
 
-def _refusal(error: LimitExceededError) -> Response:
+def hold(scope: Scope, size_bytes: int) -> None:
+    """So much more of this request's body is in memory, until it is answered.
+
+    Raises:
+        Refusal: 429 or 503, it would be too much for its caller or for the server.
+    """
+    caller: Caller | None = scope.get(_CALLER)
+    if caller is not None and size_bytes:
+        try:
+            caller.take_bytes(size_bytes)
+        except LimitExceededError as error:
+            raise _refusal(error) from None
+
+
+def _refusal(error: LimitExceededError) -> Refusal:
     is_servers = error.limit in ("requests_max", "held_size_bytes_max", "turn_s_max")
     status = HTTPStatus.SERVICE_UNAVAILABLE if is_servers else HTTPStatus.TOO_MANY_REQUESTS
-    response = error_response(status, error.code, error.message)
     # Its body is not read.
-    response.headers.update({"retry-after": str(RETRY_AFTER_S), "connection": "close"})
-    return response
+    headers = {"retry-after": str(RETRY_AFTER_S), "connection": "close"}
+    return Refusal(status, error.code, error.message, headers=headers)
 
 
 def address_of(scope: Scope) -> str | None:

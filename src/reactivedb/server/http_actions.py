@@ -93,7 +93,7 @@ class HttpActions:
         await PlainTextResponse(printable(text), status_code=404)(scope, receive, send)
 
     async def _answer(self, route: HttpRoute, scope: Scope, receive: Receive, send: Send) -> None:
-        body = RequestBody(receive, self._runtime.limits)
+        body = RequestBody(scope, receive, self._runtime.limits)
         reply = Reply(send, without_body=scope["method"] == "HEAD")
         request = Request(scope, body.receive)
         identity = await self._identity(request)

@@ -11,11 +11,12 @@ import re
 from typing import Final
 
 import anyio
-from starlette.types import Message, Receive, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import ReactiveDBError
 from ..limits import Limits
 from .bodies import DRAIN_FACTOR_MAX, Pace, drain, too_large
+from .gate import hold
 
 _HEADER_NAME: Final = re.compile(rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 # Visible text, with spaces and tabs inside of it only (RFC 9110, section 5.5).
@@ -25,7 +26,8 @@ _HEADER_VALUE: Final = re.compile(rb"|[\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff
 class RequestBody:
     """A request's body, up to its limit. What the waiting for the client's leaving finds of it is held."""
 
-    def __init__(self, receive: Receive, limits: Limits) -> None:
+    def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
+        self._scope = scope
         self._receive = receive
         self._size_bytes_max = limits.http_body_size_bytes_max
         self._size_bytes = 0
@@ -36,9 +38,12 @@ class RequestBody:
         self.ended = False
 
     async def receive(self) -> Message:
-        """The next piece of the body. Raises: Refusal, 413 or 408."""
+        """The next piece of the body. Raises: Refusal, 413, 408, or as `gate.hold` does."""
         message = await self._pace.receive()
-        self._size_bytes += len(message.get("body", b""))
+        size_bytes = len(message.get("body", b""))
+        self._size_bytes += size_bytes
+        # Whether the handler keeps it is not known, so all of it counts.
+        hold(self._scope, size_bytes)
         self.ended = not message.get("more_body", False)
         if self._size_bytes > self._size_bytes_max:
             raise too_large(self._size_bytes_max)
