@@ -102,10 +102,19 @@ ADA, BOB = (Identity.acting_as({"tokenIdentifier": f"issuer|{name}"}) for name i
 class Holder:
     """One that follows one query and counts what it is told."""
 
-    def __init__(self, runtime: Runtime, path: str, identity: Identity = ANONYMOUS, **args: Any) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        path: str,
+        identity: Identity = ANONYMOUS,
+        *,
+        at_once: bool = True,
+        **args: Any,
+    ) -> None:
         self.runtime, self.identity, self.told_count = runtime, identity, 0
         self.live: LiveQuery = runtime.cache.hold(f"notes:{path}", args, self)
-        runtime.cache.refresh()
+        if at_once:
+            runtime.cache.refresh()
 
     @property
     def owner(self) -> Holder:
@@ -286,6 +295,21 @@ def test_a_result_that_the_identity_went_into_never_crosses(runtime: Runtime) ->
     ada, bob, other_ada = (Holder(runtime, "mine", who) for who in (ADA, BOB, ADA))
     assert [holder.value for holder in (ada, bob, other_ada)] == ["ada", "bob", "ada"]
     assert ada.live is other_ada.live is not bob.live
+
+
+@pytest.mark.parametrize(("path", "entry_count"), [("best", 1), ("mine", 2)])
+def test_identities_that_ask_before_the_first_run_share_what_is_not_theirs(
+    runtime: Runtime, path: str, entry_count: int
+) -> None:
+    cache = runtime.cache
+    holders = [Holder(runtime, path, who, at_once=False) for who in (ADA, BOB, ADA)]
+    cache.refresh()
+    assert [holder.told_count for holder in holders] == [1, 1, 1]
+    assert len({holder.live for holder in holders}) == len(cache) == entry_count
+    assert sum(live.run_count for live in {holder.live for holder in holders}) == entry_count
+    write(runtime, add, "ada", 5)
+    assert len(cache) == entry_count
+    cache.check()
 
 
 def test_holders_part_when_the_query_begins_to_look_at_the_identity(runtime: Runtime) -> None:

@@ -281,6 +281,8 @@ class QueryCache:
         return not self._stale
 
     def _run(self, live: LiveQuery) -> None:
+        if live.run_count == 0 and self._joins_shared(live):
+            return
         live.stale = False
         live.run_count += 1
         self.rerun_count += live.run_count > 1
@@ -306,6 +308,21 @@ class QueryCache:
         if live in self._live and not live.holders:
             self._drop(live)
 
+    def _joins_shared(self, live: LiveQuery) -> bool:
+        """Whether the first run of another identity's entry has shown meanwhile that it is everybody's."""
+        shared = self._at.get((live.key, live.journal, None))
+        if shared is None or shared.stale:
+            return False
+        self._hand_over(live, shared)
+        return True
+
+    def _hand_over(self, gone: LiveQuery, stays: LiveQuery) -> None:
+        for holder in list(gone.holders):
+            gone.holders.pop(holder)
+            self._give(stays, holder)
+            holder.changed(stays)
+        self._drop(gone)
+
     def _settle(self, live: LiveQuery) -> None:
         """Move an entry that has just run to its place; one that stands there already is the same query."""
         other = self._at.get(live.place)
@@ -313,11 +330,7 @@ class QueryCache:
             self._put(live)
             return
         gone, stays = (other, live) if other.stale else (live, other)
-        for holder in list(gone.holders):
-            gone.holders.pop(holder)
-            self._give(stays, holder)
-            holder.changed(stays)
-        self._drop(gone)
+        self._hand_over(gone, stays)
         self._put(stays)
 
     def _run_function(self, live: LiveQuery) -> RunResult:
