@@ -94,6 +94,7 @@ SCALARS = [
     (Literal["b", "a"], 'v.union(v.literal("b"), v.literal("a"))'),
     (Literal[1], "v.literal(1)"),
     (Literal[True], "v.literal(True)"),
+    (Literal[1, True], "v.union(v.literal(1), v.literal(True))"),
     (Colour, 'v.union(v.literal("red"), v.literal("blue"))'),
     (str | None, "v.union(v.string(), v.null())"),
     (int | float, "v.number()"),

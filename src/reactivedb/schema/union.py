@@ -31,12 +31,19 @@ def union_of(members: Iterable[Validator]) -> Validator:
     flat: list[Validator] = []
     for member in members:
         for part in member.members if isinstance(member, UnionValidator) else (member,):
-            if part not in flat:
+            if not any(_is_same(part, known) for known in flat):
                 flat.append(part)
     # JavaScript has one number type: what is sent for `int | float` cannot say which of them it is.
     if NumberValidator() in flat:
         flat = [part for part in flat if part != NumberValidator(integral=True)]
     return flat[0] if len(flat) == 1 else UnionValidator(tuple(flat))
+
+
+def _is_same(part: Validator, known: Validator) -> bool:
+    """Python holds `Literal[1]` and `Literal[True]` for equal, the wire does not."""
+    if isinstance(part, LiteralValidator) and isinstance(known, LiteralValidator):
+        return part == known and type(part.value) is type(known.value)
+    return part == known
 
 
 def literals_of(validator: Validator) -> tuple[LiteralValidator, ...]:
