@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any, Final, cast
 
@@ -43,8 +44,8 @@ class Registry:
         self._spellings: dict[str, FunctionDefinition] = {}
         for module in modules:
             self._add_module(module, relative_name(module.__name__, root))
-        for path, reference in SYSTEM_FUNCTIONS.items():
-            self.add(path, path, reference)
+        for definition in _system_definitions():
+            self._add(definition, definition.path)
 
     def _add_module(self, module: ModuleType, name: str) -> None:
         # A copy: pydantic adds the classes it makes of generic annotations to the module.
@@ -66,12 +67,12 @@ class Registry:
                 code="DuplicateFunction",
                 path=path,
             )
-        args = ArgsValidator.from_signature(reference.handler)
-        returns = returns_validator(reference.handler)
-        definition = FunctionDefinition(path, reference.kind, reference.internal, reference, args, returns)
-        self._by_path[path] = self._spellings[path] = definition
+        self._add(_define(path, reference), spelling)
+
+    def _add(self, definition: FunctionDefinition, spelling: str) -> None:
+        self._by_path[definition.path] = self._spellings[definition.path] = definition
         self._spellings.setdefault(spelling, definition)
-        self._by_reference.setdefault(id(reference), definition)
+        self._by_reference.setdefault(id(definition.reference), definition)
 
     def __iter__(self) -> Iterator[FunctionDefinition]:
         """The application's own functions."""
@@ -126,6 +127,18 @@ class Registry:
         if kind is not None and definition.kind is not kind:
             raise wrong_kind(definition, kind)
         return definition
+
+
+def _define(path: str, reference: RegisteredFunction[..., Any]) -> FunctionDefinition:
+    args = ArgsValidator.from_signature(reference.handler)
+    returns = returns_validator(reference.handler)
+    return FunctionDefinition(path, reference.kind, reference.internal, reference, args, returns)
+
+
+@cache
+def _system_definitions() -> tuple[FunctionDefinition, ...]:
+    """The product's own functions, which are the same in every application of this process."""
+    return tuple(_define(path, reference) for path, reference in SYSTEM_FUNCTIONS.items())
 
 
 def wrong_kind(definition: FunctionDefinition, kind: Kind) -> ValidationError:
