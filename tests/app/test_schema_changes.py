@@ -347,6 +347,44 @@ def test_what_a_migration_gives_is_checked_like_any_document() -> None:
     assert (offender.path, offender.expected, offender.got) == (".stars", "v.number()", "`'three'`")
 
 
+def test_ids_that_a_migration_gives_are_those_of_the_field_s_table() -> None:
+    class Author(rdb.Document, table="authors"):
+        name: str
+
+    class Signed(rdb.Document, table="notes"):
+        author_id: rdb.Id[Author]
+
+    storage = MemoryStorage()
+    [note_id] = stored_notes(storage, ("ada", "1"))
+
+    @rdb.migration(Signed)
+    def points_at_itself(old: dict[str, Any]) -> dict[str, Any]:
+        return {"authorId": old["_id"]}
+
+    [offender] = mismatch(app_of(Author, Signed, points_at_itself), storage)["offenders"]
+    assert (offender.path, offender.expected, offender.got) == (".authorId", "authors", note_id)
+
+
+def test_stored_texts_that_become_ids_are_checked_for_their_table() -> None:
+    class Loose(rdb.Document, table="links"):
+        to: str
+
+    class Strict(rdb.Document, table="links"):
+        to: rdb.Id[Note]
+
+    storage = MemoryStorage()
+    [note_id] = stored_notes(storage, ("ada", "1"))
+    run = Run(opened(app_of(Note, Loose), storage))
+    link_id = run.db.insert(Loose(to=note_id))
+    run.commit()
+    opened(app_of(Note, Strict), storage)
+    run = Run(opened(app_of(Note, Loose), storage))
+    run.db.insert(Loose(to=link_id))
+    run.commit()
+    [offender] = mismatch(app_of(Note, Strict), storage)["offenders"]
+    assert (offender.path, offender.expected, offender.got) == (".to", "notes", link_id)
+
+
 def test_what_a_migration_makes_of_a_document_has_its_limits_too() -> None:
     storage = MemoryStorage()
     stored_notes(storage, ("ada", "1"))

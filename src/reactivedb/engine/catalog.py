@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, cast
 
-from ..errors import SchemaError
+from ..errors import SchemaError, ValidationError
 from ..schema import IndexDefinition, Reference, TableDefinition
 from ..storage import IndexRow, Storage, TableRow
 from ..values import UNSET, Unset, Value, decode_id, dumps, encode_key, key_parts, to_jsonable
@@ -209,6 +209,22 @@ class Catalog:
 
     def by_number(self, number: int) -> TableState | None:
         return self._by_number.get(number)
+
+    def check_id(self, id: str, table_name: str, path: str) -> None:
+        """Refuse an id of another table.
+
+        Raises:
+            ValidationError: with the path of the id.
+        """
+        table = self.by_number(decode_id(id)[0])
+        if table is None or table.name != table_name:
+            owner = f"table `{table.name}`" if table is not None else "no table of this application"
+            raise ValidationError(
+                f"expected an id of table `{table_name}`, got `{id}` of {owner} at `{path}`",
+                path=path,
+                expected=table_name,
+                got=id,
+            )
 
 
 def index_definition_text(table: TableDefinition, index: IndexDefinition) -> str:

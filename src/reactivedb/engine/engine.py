@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from ..clock import Clock, SystemClock
-from ..errors import StorageError, ValidationError
+from ..errors import StorageError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..storage import Commit, DocumentWrite, Outcome, Storage, StoredVersion
-from ..values import decode_id
 from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
 from .document import DocumentCache, StoredDocument
@@ -148,15 +147,8 @@ class Engine:
         """
         with self.lock:
             known = self.cache.get(id)
-        table = known.table if known is not None else self.catalog.by_number(decode_id(id)[0])
-        if table is None or table.name != table_name:
-            owner = f"table `{table.name}`" if table is not None else "no table of this application"
-            raise ValidationError(
-                f"expected an id of table `{table_name}`, got `{id}` of {owner} at `{path}`",
-                path=path,
-                expected=table_name,
-                got=id,
-            )
+        if known is None or known.table.name != table_name:
+            self.catalog.check_id(id, table_name, path)
 
     def scan_keys(self, scan: IndexScan, low: bytes, high: bytes, limit: int) -> Sequence[tuple[bytes, str]]:
         """Up to `limit` keys of the state within an interval, from the end where the scan begins."""

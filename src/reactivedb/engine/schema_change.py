@@ -152,6 +152,12 @@ class _Change:
             check_document_limits(self._limits, table.name, document.fields, document.json)
         elif is_checked:
             table.definition.check(document.fields)
+        else:
+            return
+        validator = table.definition.validator
+        if validator is not None and validator.has_ids:
+            for found in validator.find_ids(document.fields):
+                self._catalog.check_id(found.id, found.table, found.path)
 
     def _document(self, table: TableState, version: StoredVersion, count: int) -> StoredDocument:
         document = StoredDocument(table, version.id, version.ts, version.value)
