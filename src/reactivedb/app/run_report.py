@@ -52,9 +52,7 @@ class RunReport:
     def run(
         self, definition: FunctionDefinition, duration_s: float, result: RunResult, request_id: str
     ) -> None:
-        self.meters.ran(
-            definition.kind.value, definition.path, duration_s, failed=result.error is not None
-        )
+        self.meters.ran(definition.kind.value, definition.path, duration_s, failed=result.error is not None)
         if self.on_run is not None:
             error = None
             if result.error is not None:
