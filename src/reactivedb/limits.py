@@ -120,6 +120,8 @@ class Limits:
     frame_size_bytes_max: int = 15 * MIB
     # Convex's client reconnects after 60 s without a message, PyPI's after 30 s.
     ping_interval_s: float = 15.0
+    # A client that comes back repeats what it got no answer to in its first breath.
+    replay_s_max: float = 2.0
     # A peer that takes nothing for this long is aborted, so that it cannot hold memory.
     blocked_receiver_s: float = 30.0
 

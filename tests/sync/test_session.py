@@ -84,13 +84,26 @@ class Peer:
     """A client of a runtime: it says what the official ones say."""
 
     def __init__(
-        self, runtime: Runtime, *, session_id: str = "s1", client: ClientKind = ClientKind.CHUNKS
+        self,
+        runtime: Runtime,
+        *,
+        session_id: str = "s1",
+        client: ClientKind = ClientKind.CHUNKS,
+        observed_ts: str | None = None,
     ) -> None:
         self.runtime = runtime
         self.transport = RecordingTransport()
         self.session = Session(runtime, self.transport, client=client)
         self.query_set_version = 0
-        self.tell(type="Connect", sessionId=session_id, connectionCount=0, lastCloseReason=None)
+        # Who has observed something has been connected before.
+        came_back = {} if observed_ts is None else {"maxObservedTimestamp": observed_ts}
+        self.tell(
+            type="Connect",
+            sessionId=session_id,
+            connectionCount=len(came_back),
+            lastCloseReason=None,
+            **came_back,
+        )
 
     def tell(self, **message: Any) -> None:
         self.session.receive(json.dumps(message))
@@ -226,6 +239,45 @@ async def test_a_replayed_mutation_gets_the_recorded_answer_and_runs_nothing() -
         other = connect(session_id="other")
         other.mutate(3, room="a", text="once")
         assert (await other.settled())[0]["result"] == 2
+
+
+async def test_a_client_that_comes_back_is_told_nothing_ahead_of_the_answers_it_has_lost() -> None:
+    async with running() as connect:
+        first = connect(session_id="same")
+        first.follow(0, room="a")
+        first.mutate(1, room="a", text="observed")
+        observed_ts = (await first.settled())[-1]["endVersion"]["ts"]
+        for request_id in (3, 4):
+            first.mutate(request_id, room="a", text=str(request_id))
+        answers = [message for message in await first.settled() if message["type"] == "MutationResponse"]
+        first.session.closed()
+        again = connect(session_id="same", observed_ts=observed_ts)
+        again.follow(0, room="a")
+        again.mutate(3, room="a", text="3")
+        assert await again.settled() == answers[:1]
+        again.mutate(4, room="a", text="4")
+        answer, transition = await again.settled()
+        assert answer == answers[1]
+        assert transition["modifications"][0]["value"] == ["observed", "3", "4"]
+
+
+async def test_a_client_that_does_not_repeat_itself_is_told_all_the_same() -> None:
+    async with running(replay_s_max=0.01) as connect:
+        first = connect(session_id="same")
+        first.follow(0, room="a")
+        observed_ts = (await first.settled())[-1]["endVersion"]["ts"]
+        first.mutate(0, room="a", text="unheard of")
+        await first.settled()
+        first.session.closed()
+        again = connect(session_id="same", observed_ts=observed_ts)
+        again.follow(0, room="a")
+        with anyio.fail_after(5):
+            while not (told := await again.settled()):
+                await anyio.lowlevel.checkpoint()
+        assert told[0]["modifications"][0]["value"] == ["unheard of"]
+        # What it says later is answered as ever.
+        again.mutate(0, room="a", text="unheard of")
+        assert kinds(await again.settled()) == ["MutationResponse", "Transition"]
 
 
 @pytest.mark.parametrize("change", ["narrowed", "removed"])

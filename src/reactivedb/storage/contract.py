@@ -220,6 +220,10 @@ class Storage(Protocol):
 
     def outcome(self, session_id: str, request_id: int) -> Outcome | None: ...
 
+    def requests_after(self, session_id: str, ts: int) -> list[int]:
+        """The requests of a session with an outcome above `ts`; O(their number), in no order."""
+        ...
+
     def forget_outcomes(self, before_ts: int) -> int:
         """Delete the outcomes with `ts < before_ts`, in the open group; how many they were.
 

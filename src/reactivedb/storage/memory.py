@@ -11,7 +11,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Protocol, TypeVar, cast
 
 from sortedcontainers import SortedDict  # pyright: ignore[reportMissingTypeStubs]  (there are none)
@@ -227,6 +227,12 @@ class MemoryStorage:
     def outcome(self, session_id: str, request_id: int) -> Outcome | None:
         self._check_open()
         return self._outcomes.get((session_id, request_id))
+
+    def requests_after(self, session_id: str, ts: int) -> list[int]:
+        self._check_open()
+        # They were put there in the order of `ts`.
+        newest = takewhile(lambda outcome: outcome.ts > ts, reversed(self._outcomes.values()))
+        return [outcome.request_id for outcome in newest if outcome.session_id == session_id]
 
     def forget_outcomes(self, before_ts: int) -> int:
         self._check_open()

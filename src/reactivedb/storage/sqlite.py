@@ -21,7 +21,7 @@ import apsw
 
 from reactivedb.errors import StorageError
 
-from . import sqlite_schema
+from . import sqlite_outcomes, sqlite_schema
 from .agreement import Agreement
 from .contract import (
     Catalog,
@@ -49,7 +49,6 @@ _PUT_DOCUMENT = "REPLACE INTO documents VALUES (?, ?, ?, CAST(? AS TEXT))"
 _DELETE_DOCUMENT = "DELETE FROM documents WHERE table_number = ? AND id = ?"
 _PUT_ENTRY = "REPLACE INTO index_entries VALUES (?, ?, ?)"
 _DELETE_ENTRY = "DELETE FROM index_entries WHERE index_number = ? AND key = ?"
-_PUT_OUTCOME = "INSERT INTO outcomes VALUES (?, ?, ?, CAST(? AS TEXT), ?)"
 _PUT_INDEX = "REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_META = "REPLACE INTO meta VALUES (?, ?)"
 
@@ -80,9 +79,6 @@ _SCAN_TABLE = (
 _SCAN_TABLE_REVERSE = _SCAN_TABLE.replace("ORDER BY id", "ORDER BY id DESC")
 _COUNT = "SELECT count(*) FROM index_entries WHERE index_number = ? AND key >= ? AND key < ?"
 _COUNT_ALL = "SELECT count(*) FROM index_entries WHERE index_number = ?"
-_GET_OUTCOME = (
-    "SELECT ts, CAST(result AS BLOB), log_lines FROM outcomes WHERE session_id = ? AND request_id = ?"
-)
 _LOG_COLUMNS = "SELECT ts, position, table_number, id, prev_ts, CAST(value AS BLOB) FROM log "
 _LOG = _LOG_COLUMNS + "WHERE ts > ? ORDER BY ts, position LIMIT ?"
 _LOG_REST = _LOG_COLUMNS + "WHERE ts = ? AND position > ? ORDER BY position"
@@ -235,7 +231,7 @@ class SqliteStorage:
             if commit.index_added:
                 many(_PUT_ENTRY, commit.index_added)
             if commit.outcome is not None:
-                self._write.execute(_PUT_OUTCOME, _outcome_row(commit.outcome))
+                self._write.execute(sqlite_outcomes.PUT, sqlite_outcomes.to_row(commit.outcome))
             self._log.appended([len(row[5] or b"") for row in log])
             self._last_ts = ts
         except apsw.Error as error:
@@ -365,14 +361,14 @@ class SqliteStorage:
         return self._rows(_COUNT, (index_number, low, high))[0][0]
 
     def outcome(self, session_id: str, request_id: int) -> Outcome | None:
-        rows = self._rows(_GET_OUTCOME, (session_id, request_id))
-        if not rows:
-            return None
-        ts, result, log_lines = rows[0]
-        return Outcome(session_id, request_id, ts, result, tuple(json.loads(log_lines)))
+        rows = self._rows(sqlite_outcomes.GET, (session_id, request_id))
+        return sqlite_outcomes.from_row(session_id, request_id, rows[0]) if rows else None
+
+    def requests_after(self, session_id: str, ts: int) -> list[int]:
+        return [row[0] for row in self._rows(sqlite_outcomes.AFTER, (session_id, ts))]
 
     def forget_outcomes(self, before_ts: int) -> int:
-        self._run("DELETE FROM outcomes WHERE ts < ?", (before_ts,))
+        self._run(sqlite_outcomes.FORGET, (before_ts,))
         return self._connection.changes()
 
     def log(self, after_ts: int, *, limit: int) -> list[tuple[int, DocumentWrite]]:
@@ -492,9 +488,3 @@ class SqliteStorage:
         """What is on the disk is not known any more: all but `close` is refused from now on."""
         self._closed_because = f"an earlier step failed: {failure}"
         return StorageError(str(failure), code="SyncFailed", path=str(self.path))
-
-
-def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
-    # Printed lines may hold lone surrogates, which only escapes can carry; so ASCII.
-    lines = json.dumps(outcome.log_lines) if outcome.log_lines else "[]"
-    return (outcome.ts, outcome.session_id, outcome.request_id, outcome.result, lines)

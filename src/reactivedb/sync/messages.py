@@ -25,6 +25,8 @@ Parts: TypeAlias = Sequence[bytes]
 class Connect:
     session_id: str
     max_observed_ts: int
+    # Not the first connection of its session.
+    is_return: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,10 @@ def parse_client_message(tree: object) -> ClientMessage:
         case "ModifyQuerySet":
             return _modify_query_set(fields)
         case "Connect":
-            observed = fields.get("maxObservedTimestamp")
-            return Connect(_text(fields, "sessionId"), 0 if observed is None else decode_ts(observed))
+            observed, count = fields.get("maxObservedTimestamp"), fields.get("connectionCount")
+            observed_ts = 0 if observed is None else decode_ts(observed)
+            is_return = isinstance(count, int | float) and count > 0
+            return Connect(_text(fields, "sessionId"), observed_ts, is_return)
         case "Authenticate":
             return _authenticate(fields)
         case "Event":

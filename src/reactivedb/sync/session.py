@@ -31,6 +31,7 @@ from ..values import loads
 from . import messages
 from .credentials import Credentials
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
+from .replay import Replay
 
 # Their clients come back later, and fare no worse for it: calls are sent again, queries followed again.
 _TRY_AGAIN = ("TooManyConcurrentRequests", "SubscriptionsWorkerFullError")
@@ -105,6 +106,7 @@ class Session:
         self._frame_size_bytes = 0
         self._owed = False
         self._observed_ts = 0
+        self._replay = Replay(self._due)
         self._mutations_pending = 0
         self._actions_running = 0
         self._transition_count = 0
@@ -200,6 +202,17 @@ class Session:
         self._session_id = message.session_id
         # A client that has seen a later timestamp than ours is held to it: its next transition is not below.
         self._observed_ts = message.max_observed_ts
+        if message.is_return:
+            self._expect_replay(message)
+
+    def _expect_replay(self, message: Connect) -> None:
+        runtime = self._runtime
+        try:
+            with runtime.engine.lock:
+                requests = runtime.engine.storage.requests_after(message.session_id, message.max_observed_ts)
+        except StorageError:
+            return  # Its calls will be told so.
+        self._replay.expect(requests, runtime.loop, timeout_s=runtime.limits.replay_s_max)
 
     def _modify(self, message: ModifyQuerySet) -> None:
         if message.base_version != self._query_set_version or message.new_version <= message.base_version:
@@ -362,6 +375,7 @@ class Session:
             )
         )
         self._owe()
+        self._replay.answered(call.request_id)
 
     # Transitions
 
@@ -374,7 +388,7 @@ class Session:
 
     def prepare(self, ts: int) -> Callable[[StorageError | None], None] | None:
         """Take what the client does not know of the state at `ts` (see `app.Subscriber`)."""
-        if self._ended or not self._transport.writable:
+        if self._ended or not self._transport.writable or self._replay.is_awaited:
             return None
         if self._credentials.has_expired:
             if not self._credentials.is_verifying:
@@ -479,6 +493,7 @@ class Session:
         self._ended = True
         self._ping.cancel()
         self._credentials.close()
+        self._replay.close()
         self._unread.clear()
         self._caller.give_back(Resource.QUERIES, len(self._query_set), size_bytes=self._followed_size_bytes)
         with self._runtime.engine.lock:
