@@ -13,7 +13,16 @@ from rich.table import Table
 
 from .measure import Effort, Figure
 
-QUESTIONS = ("commit_rate", "round_trip", "fanout", "untouched_queries", "memory", "cold_start", "data_sizes")
+QUESTIONS = (
+    "commit_rate",
+    "round_trip",
+    "fanout",
+    "untouched_queries",
+    "memory",
+    "slow_clients",
+    "cold_start",
+    "data_sizes",
+)
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ class Peer:
     def __init__(self, url: str, path: str = "/api/1.48.0/sync") -> None:
         target = urlsplit(url)
         assert target.hostname is not None
-        self.socket = socket.create_connection((target.hostname, target.port or 80))
+        self.socket = self._connected(target.hostname, target.port or 80)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(
             f"GET {path} HTTP/1.1\r\nHost: {target.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -34,6 +34,9 @@ class Peer:
             self._fill()
         head, _, self._received = self._received.partition(b"\r\n\r\n")
         assert b" 101 " in head, head
+
+    def _connected(self, host: str, port: int) -> socket.socket:
+        return socket.create_connection((host, port))
 
     def send(self, text: bytes) -> None:
         self.socket.sendall(frame(text))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-_APPLICATION = Path(__file__).parent / "application"
+_APPLICATIONS = Path(__file__).parent
 _SERVING = re.compile(r"serving (http://\S+)")
 
 
@@ -26,12 +26,16 @@ class ServerProcess:
     def resident_bytes(self) -> int:
         return self._process.memory_info().rss
 
+    def connection_count(self) -> int:
+        """The clients that are connected now."""
+        return sum(one.status == psutil.CONN_ESTABLISHED for one in self._process.net_connections("tcp"))
+
 
 @contextmanager
-def reactive_server(data: Path) -> Generator[ServerProcess]:
+def reactive_server(data: Path, application: str = "application") -> Generator[ServerProcess]:
     """reactivedb as in production, over `data`."""
     options = ["--port", "0", "--site-port", "0", "--data", str(data)]
-    with _serving("-m", "reactivedb", "serve", str(_APPLICATION), *options) as server:
+    with _serving("-m", "reactivedb", "serve", str(_APPLICATIONS / application), *options) as server:
         yield server
 
 

@@ -27,6 +27,9 @@ from ..values import Value, encode
 from .lanes import Lanes
 from .tracker import Tracker, Watch
 
+# What an entry with one read takes beside its result (measured, `benchmarks/bench_slow_clients.py`).
+_ENTRY_SIZE_BYTES = 3 * 1024
+
 # Path, encoded arguments, and whether internal functions may answer.
 QueryKey: TypeAlias = tuple[str, bytes, bool]
 # Where an entry is found: its query, its journal, and whose it is: None if no identity went into it.
@@ -225,7 +228,7 @@ class QueryCache:
         if live.stale or live.result is None:
             self._drop(live)
             return
-        size = len(live.result.json or b"") + 1024
+        size = len(live.result.json or b"") + _ENTRY_SIZE_BYTES
         self._idle[live] = size
         self._idle_size_bytes += size
         while self._idle and self._idle_size_bytes > self._engine.limits.idle_result_size_bytes_max:

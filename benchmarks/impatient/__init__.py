@@ -1,0 +1,1 @@
+"""Which application gives slow clients little time? This package: see `app`."""
