@@ -270,6 +270,23 @@ def test_an_optimistic_row_is_replaced_by_the_real_one_in_one_step(
         assert [entry["key"] for entry in rest[0]] == known
 
 
+def test_an_optimistic_value_is_not_counted_twice_when_its_answer_was_lost(
+    show: Show, server: DevServer, proxy: CuttingProxy, name: str
+) -> None:
+    page = show(counting(name), url=proxy.url)
+    page.wait_for("n", 0)
+    proxy.hold_back()
+    presses = [page.press("add", {"name": name}) for _ in range(2)]
+    page.wait_for("n", 2)
+    cut = proxy.cut_before("server", type="MutationResponse")
+    proxy.let_go()
+    assert [page.end_of(press) for press in presses] == [{"value": 1}, {"value": 2}]
+    assert cut.done
+    # Both were committed before the client came back with its own count of them.
+    assert page.shown("n") == [LOADING, 0, 1, 2]
+    assert server.query(VALUE, name=name) == 2
+
+
 def test_an_optimistic_value_outlives_a_cut_between_the_answer_and_its_transition(
     show: Show, proxy: CuttingProxy, name: str
 ) -> None:
