@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ import pytest
 from inline_app import module_of
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from websockets.sync.client import connect
 
 import reactivedb as rdb
 from reactivedb.limits import KIB, MIB
@@ -35,9 +37,9 @@ BODY_MAX = 256 * KIB
 # Short, so that a test need not wait; long enough for two busy cores.
 LIMITS = rdb.Limits(
     http_body_size_bytes_max=BODY_MAX,
-    http_body_idle_s=0.5,
+    http_body_idle_s=0.8,
     http_body_rate_bytes_per_s_min=64 * KIB,
-    http_head_s=0.6,
+    http_head_s=0.8,
     http_head_size_bytes_max=32 * KIB,
     http_action_s_max=1.0,
     queries_per_batch_max=3,
@@ -543,3 +545,54 @@ def test_a_body_that_grows_too_large_while_it_is_answered_breaks_off(base: str) 
         while piece := raw.socket.recv(65_536):
             rest += piece
         assert not rest.endswith(b"0\r\n\r\n")
+
+
+# Who is slow for good reasons
+
+
+def test_a_connection_that_is_kept_open_is_not_taken_for_a_slow_one(base: str) -> None:
+    with Raw(base) as raw:
+        for _ in range(2):
+            raw.begin("/files/x", method="GET")
+            seen = b""
+            while not seen.endswith(b"/files/x"):
+                seen += raw.socket.recv(65_536)
+            assert seen.startswith(b"HTTP/1.1 200")
+            raw.socket.settimeout(1.5 * LIMITS.http_head_s)
+            with pytest.raises(TimeoutError):
+                raw.socket.recv(1)
+
+
+def test_requests_may_come_one_behind_the_other(base: str) -> None:
+    with Raw(base) as raw:
+        for number in range(3):
+            raw.begin(f"/files/{number}", method="GET")
+        raw.begin("/files/last", "Connection: close", method="GET")
+        seen = b""
+        while piece := raw.socket.recv(65_536):
+            seen += piece
+    assert seen.count(b"HTTP/1.1 200") == 4
+    assert seen.endswith(b"/files/last")
+
+
+def test_a_socket_that_says_nothing_lives_on(urls: Urls) -> None:
+    with connect(f"{urls.main.replace('http', 'ws')}/api/1.48.0/sync") as client:
+        client.send(json.dumps({"type": "Connect", "sessionId": "quiet", "connectionCount": 0}))
+        with pytest.raises(TimeoutError):
+            client.recv(timeout=2 * LIMITS.http_head_s)
+        add = {"type": "Add", "queryId": 0, "udfPath": "notes:echo", "args": [{"value": "still here"}]}
+        change = {"type": "ModifyQuerySet", "baseVersion": 0, "newVersion": 1, "modifications": [add]}
+        client.send(json.dumps(change))
+        assert "still here" in str(client.recv(timeout=10))
+
+
+def test_a_body_that_was_announced_too_large_need_not_be_sent(urls: Urls) -> None:
+    with Raw(urls.main) as raw:
+        raw.begin("/api/query", "Expect: 100-continue", f"Content-Length: {100 * MIB}")
+        assert raw.refusal() == (413, "BodyTooLarge")
+    body = b'{"path":"notes:echo","args":{"value":1}}'
+    with Raw(urls.main) as raw:
+        raw.begin("/api/query", "Expect: 100-continue", "Connection: close", f"Content-Length: {len(body)}")
+        assert raw.socket.recv(65_536).startswith(b"HTTP/1.1 100")
+        raw.send(body)
+        assert raw.answer() == (200, '{"status":"success","value":1}')
