@@ -19,6 +19,7 @@ import reactivedb as rdb
 from reactivedb.app import Runtime, dry_run
 from reactivedb.engine import Step, begin_at, schema_progress, work_step
 from reactivedb.functions.db import DatabaseWriter
+from reactivedb.functions.system_api import get_schemas
 from reactivedb.storage import MemoryStorage, Storage, open_sqlite
 from reactivedb.testing import FakeClock
 from reactivedb.values import decode
@@ -706,3 +707,33 @@ async def test_a_live_query_of_an_index_becomes_right_when_the_index_is_built() 
             assert caught.value.code == "IndexNotReady"
             await db.run_until_idle()
             assert await live.wait_for_change() == [str(number) for number in range(9)]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("change", ["index", "migration"])
+async def test_who_follows_the_schema_sees_what_is_in_progress_and_when_it_is_done(change: str) -> None:
+    class Starred(rdb.Document, table="notes"):
+        author: str
+        stars: str = "1"
+
+        by_stars = rdb.Index("stars")
+
+    limits = rdb.Limits(documents_indexed_at_open_max=5, schema_batch_documents_max=3)
+    async with app_of(Note, limits=limits).open_async() as db, db.subscribe(get_schemas) as results:
+        seen = aiter(results)
+        first = await anext(seen)
+        run = Run(db.runtime)
+        for number in range(9):
+            run.db.insert(Note(author="ada", stars=str(number)))
+        run.commit()
+        members = (Starred,) if change == "index" else (NewNote, rename_author)
+        db.runtime.reload(app_of(*members, limits=limits))
+        schemas = await anext(seen)
+        assert set(first) == {"active"} != set(schemas)
+        while "inProgress" in schemas:
+            coming = schemas["inProgress"]
+            if change == "index":
+                assert ('"by_stars"' in schemas["active"], '"by_stars"' in coming) == (False, True)
+            schemas = await anext(seen)
+        assert schemas == {"active": coming}
+        await db.run_until_idle()

@@ -19,6 +19,7 @@ from ..engine import Engine
 from ..errors import ConflictError, RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
+    SCHEMAS_PATH,
     Deployment,
     FileTransfer,
     FunctionDefinition,
@@ -304,6 +305,11 @@ class Runtime:
         """Live queries that were refused may be run."""
         with self.engine.lock:
             self.cache.invalidate_all()
+
+    def migration_completed(self) -> None:
+        """What is said of the schema has changed, and nothing else."""
+        with self.engine.lock:
+            self.cache.invalidate_function(SCHEMAS_PATH)
 
     def work_ended(self) -> None:
         self.delivery.noticed()

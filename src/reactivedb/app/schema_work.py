@@ -50,6 +50,10 @@ class SchemaWorkHost(Protocol):
         """Live queries that were refused may be run."""
         ...
 
+    def migration_completed(self) -> None:
+        """Who follows the state of the schema is to be told."""
+        ...
+
     def work_ended(self) -> None:
         """Somebody may wait for it."""
         ...
@@ -105,6 +109,8 @@ class SchemaWork:
             return False
         if step is Step.INDEX_COMPLETE:
             self._host.index_completed()
+        if step is Step.MIGRATION_COMPLETE:
+            self._host.migration_completed()
         self._host.committed()
         return True
 

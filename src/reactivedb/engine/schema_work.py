@@ -42,6 +42,8 @@ class Step(Enum):
     BATCH = auto()
     # Queries of an index that were refused until now can be run.
     INDEX_COMPLETE = auto()
+    # Nothing reads otherwise than before.
+    MIGRATION_COMPLETE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,7 @@ def work_step(engine: Engine) -> Step:
         running = [record for record in load_records(engine.storage).values() if not record.finished]
         # An unfinished migration whose table is gone is refused when a program is opened.
         if running and (table := engine.catalog.find(running[0].table)) is not None:
-            _migrate_batch(engine, table)
-            return Step.BATCH
+            return _migrate_batch(engine, table)
         return Step.NOTHING_LEFT
 
 
@@ -120,7 +121,7 @@ def _build_batch(engine: Engine, table: TableState, building: Sequence[IndexStat
     return Step.INDEX_COMPLETE if is_last else Step.BATCH
 
 
-def _migrate_batch(engine: Engine, table: TableState) -> None:
+def _migrate_batch(engine: Engine, table: TableState) -> Step:
     """Rewrite the next documents of a table by all its unfinished migrations at once.
 
     The one that began last has the highest watermark and has come the least far; when it has seen every
@@ -145,6 +146,7 @@ def _migrate_batch(engine: Engine, table: TableState) -> None:
         save_records(storage, records.values())
     for write in writes:
         engine.cache.discard(write.id)
+    return Step.MIGRATION_COMPLETE if is_last else Step.BATCH
 
 
 def _within_size(versions: list[StoredVersion]) -> list[StoredVersion]:

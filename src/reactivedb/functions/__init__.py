@@ -43,6 +43,7 @@ from .runner import (
 )
 from .scheduler import Scheduler
 from .system import JOBS, SYSTEM_TABLES
+from .system_api import SCHEMAS_PATH
 from .system_environment import LIST_VARIABLES, UPDATE_VARIABLES
 from .upsert import Upserted
 
@@ -53,6 +54,7 @@ __all__ = [
     "IN_PROCESS",
     "JOBS",
     "LIST_VARIABLES",
+    "SCHEMAS_PATH",
     "SYSTEM_TABLES",
     "UPDATE_VARIABLES",
     "UPLOAD_PATH",

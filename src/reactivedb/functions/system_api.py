@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
+from ..engine import schema_progress
 from ..errors import ApplicationError, RequestError
 from ..limits import MIB
 from ..schema import Document, Id, Table
@@ -98,9 +99,21 @@ def list_table_scan(ctx: QueryCtx, table: str, limit: int, component_id: str | N
 
 @internal_query
 def get_schemas(ctx: QueryCtx, component_id: str | None = None) -> dict[str, str]:
-    """The schema as JSON text; without tables there is none."""
-    definitions = [table.definition for table in _run_of(ctx).runner.engine.catalog.user_tables]
-    return {"active": dumps(schema_spec(definitions)).decode()} if definitions else {}
+    """The schema as JSON text; without tables there is none.
+
+    `active` is what queries can use now. While indexes are built or documents are migrated, `inProgress` is
+    what it will be.
+    """
+    engine = _run_of(ctx).runner.engine
+    definitions = [table.definition for table in engine.catalog.user_tables]
+    if not definitions:
+        return {}
+    whole = dumps(schema_spec(definitions)).decode()
+    left = [row for row in schema_progress(engine) if not row.finished]
+    if not left:
+        return {"active": whole}
+    building = {(row.table, row.name) for row in left if row.kind == "index"}
+    return {"active": dumps(schema_spec(definitions, without=building)).decode(), "inProgress": whole}
 
 
 @internal_query
@@ -288,6 +301,9 @@ def _fields_of(ctx: MutationCtx, id: str, table: str) -> dict[str, Value]:
     return _own(document.fields)
 
 
+# It follows what is no document.
+SCHEMAS_PATH: Final = "_system/frontend/getSchemas:default"
+
 API_FUNCTIONS: Final[dict[str, RegisteredFunction[..., Any]]] = {
     "_system/cli/tables:default": tables,
     "_system/cli/tableData:default": table_data,
@@ -295,7 +311,7 @@ API_FUNCTIONS: Final[dict[str, RegisteredFunction[..., Any]]] = {
     "_system/cli/convexUrl:cloudUrl": cloud_url,
     "_system/cli/convexUrl:siteUrl": site_url,
     "_system/frontend/listTableScan:default": list_table_scan,
-    "_system/frontend/getSchemas:default": get_schemas,
+    SCHEMAS_PATH: get_schemas,
     "_system/frontend/addDocument:default": add_document,
     "_system/frontend/patchDocumentsFields:default": patch_documents_fields,
     "_system/frontend/replaceDocument:default": replace_document,

@@ -6,7 +6,7 @@ g.6 of the protocol).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from ..protocol import identifier_of
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 _IMPLICIT = ("by_creation_time", "by_id")
 
 
-def schema_spec(tables: Iterable[TableDefinition]) -> dict[str, Any]:
-    """The schema as JSON."""
+def schema_spec(
+    tables: Iterable[TableDefinition], *, without: Collection[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    """The schema as JSON, `without` these indexes (table and name)."""
+    found = sorted(tables, key=lambda table: table.name)
     return {
-        "tables": [_table(definition) for definition in sorted(tables, key=lambda table: table.name)],
+        "tables": [_table(definition, without) for definition in found],
         "schemaValidation": True,
     }
 
@@ -35,8 +38,12 @@ def function_spec(functions: Iterable[FunctionDefinition], routes: Iterable[Http
     return cast("list[Value]", from_jsonable(spec))
 
 
-def _table(definition: TableDefinition) -> dict[str, Any]:
-    declared = [index for index in definition.indexes.values() if index.name not in _IMPLICIT]
+def _table(definition: TableDefinition, without: Collection[tuple[str, str]]) -> dict[str, Any]:
+    declared = [
+        index
+        for index in definition.indexes.values()
+        if index.name not in _IMPLICIT and (definition.name, index.name) not in without
+    ]
     return {
         "tableName": definition.name,
         "documentType": {"type": "any"} if definition.validator is None else definition.validator.export(),

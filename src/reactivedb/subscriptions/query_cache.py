@@ -261,6 +261,11 @@ class QueryCache:
         for live in list(self._live):
             self._mark_stale(live)
 
+    def invalidate_function(self, path: str) -> None:
+        """Mark the queries of one function, which looks at what is no document."""
+        for live in [live for live in self._live if live.path == path]:
+            self._mark_stale(live)
+
     def _mark_stale(self, live: LiveQuery) -> None:
         if not live.holders:
             self._drop(live)
