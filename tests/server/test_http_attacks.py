@@ -37,11 +37,11 @@ BODY_MAX = 256 * KIB
 # Short, so that a test need not wait; long enough for two busy cores.
 LIMITS = rdb.Limits(
     http_body_size_bytes_max=BODY_MAX,
-    http_body_idle_s=0.8,
+    http_body_idle_s=0.6,
     http_body_rate_bytes_per_s_min=64 * KIB,
     http_head_s=0.8,
     http_head_size_bytes_max=32 * KIB,
-    http_action_s_max=1.0,
+    http_action_s_max=1.5,
     queries_per_batch_max=3,
     result_size_bytes_max=MIB,
 )
@@ -69,7 +69,7 @@ async def read(ctx: rdb.ActionCtx, request: Request) -> Response:
 
 @router.post("/later")
 async def later(ctx: rdb.ActionCtx, request: Request) -> Response:
-    await anyio.sleep(1.5 * LIMITS.http_body_idle_s)
+    await anyio.sleep(LIMITS.http_body_idle_s + 0.1)
     return PlainTextResponse(str(len(await request.body())))
 
 
