@@ -481,3 +481,38 @@ def test_an_action_that_had_not_begun_when_the_database_closed_is_pending(now: S
             assert (await db.query(states))[0] == "success"
 
     anyio.run(main)
+
+
+def test_a_cancelled_action_stores_and_deletes_no_file(now: Stage, tmp_path: Path) -> None:
+    @rdb.internal_action
+    async def keep(ctx: rdb.ActionCtx) -> None:
+        stored = await ctx.storage.store(b"kept")
+        try:
+            await now.pause()
+        finally:
+            await now.attempt(lambda: ctx.storage.store(b"never"))
+            await now.attempt(lambda: ctx.storage.delete(stored))
+            await now.attempt(ctx.storage.generate_upload_url)
+
+    @rdb.mutation
+    def begin(ctx: rdb.MutationCtx) -> str:
+        return ctx.scheduler.run_after(0, keep)
+
+    @rdb.query
+    def sizes(ctx: rdb.QueryCtx) -> list[float]:
+        return [file.size for file in ctx.db.system.query("_storage")]
+
+    async def main() -> None:
+        async with app_of(*MEMBERS, keep, begin, sizes).open_async(tmp_path / "data.db") as db:
+            id = await db.mutation(begin)
+            await now.waits.wait()
+            await db.mutation(cancel, id)
+            await db.run_until_idle(timeout_s=5)
+            assert (await db.query(states), await db.query(sizes)) == (["canceled"], [4])
+
+    anyio.run(main)
+    assert now.met == ["LeaseLost", "LeaseLost", "LeaseLost"]
+    stored = [
+        path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() in (b"kept", b"never")
+    ]
+    assert [path.read_bytes() for path in stored] == [b"kept"]
