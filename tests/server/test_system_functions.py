@@ -6,12 +6,17 @@ import base64
 import json
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
+import anyio
 import pytest
+from inline_app import FlakyStorage, app_of
 from starlette.testclient import TestClient
 
 import reactivedb as rdb
+from reactivedb.functions import ANONYMOUS
+from reactivedb.functions.system_api import add_document, list_table_scan, tables
 
 KEY = "test|0123456789abcdef"
 ADMIN = {"Authorization": f"Convex {KEY}"}
@@ -107,6 +112,104 @@ def test_documents_are_added_all_or_none_and_scanned_newest_first(client: TestCl
     assert "ConvexError" in refused["errorMessage"]
     assert len(call(client, "_system/frontend/listTableScan", table="teams", limit=5)) == 2
     assert call(client, "_system/frontend/listTableScan", table="nowhere", limit=5) == []
+
+
+def names(client: TestClient) -> list[str]:
+    page = call(client, "_system/cli/tables", paginationOpts={"cursor": None, "numItems": 10_000})["page"]
+    return [table["name"] for table in page]
+
+
+def test_a_table_that_is_not_there_is_made(client: TestClient) -> None:
+    ids = add(client, "notes", {"text": "one", "tags": []}, {"text": 2.0})
+    assert names(client) == ["members", "notes", "teams"]
+    patch = {"table": "notes", "ids": ids[:1], "fields": {"text": None}}
+    call(client, "_system/frontend/patchDocumentsFields", **patch)
+    newest, oldest = call(client, "_system/frontend/listTableScan", table="notes", limit=5)
+    assert (newest["text"], oldest["text"], oldest["tags"]) == (2.0, None, [])
+    page = call(client, "_system/cli/tableData", table="notes", order="asc", paginationOpts=PAGE)
+    assert [document["_id"] for document in page["page"]] == ids
+    # It is no part of the schema that the application declares.
+    assert '"notes"' not in call(client, "_system/frontend/getSchemas")["active"]
+    cleared = call(client, "_system/frontend/clearTablePage", tableName="notes", cursor=None)
+    assert (cleared["deleted"], cleared["hasMore"]) == (2, False)
+
+
+@pytest.mark.parametrize(
+    ("table", "documents"),
+    [
+        ("notes", [{"text": "fine"}, {"$bad": 1}]),
+        ("notes", [{"text": "fine"}, {"_private": 1}]),
+        ("notes", ["no document"]),
+        ("no name", [{}]),
+        ("_hidden", [{}]),
+        ("_storage", [{}]),
+        ("", [{}]),
+    ],
+)
+def test_a_table_is_not_made_for_what_cannot_be_stored(
+    client: TestClient, table: str, documents: list[Any]
+) -> None:
+    refused = answer(client, "_system/frontend/addDocument", {"table": table, "documents": documents})
+    assert refused["status"] == "error"
+    assert "Server Error" not in refused["errorMessage"]
+    assert names(client) == ["members", "teams"]
+
+
+def test_who_looks_at_a_table_that_is_not_there_sees_it_come() -> None:
+    async def main() -> None:
+        async with rdb.App(module, root="crew").open_async() as db:
+            runner = db.runtime.runner
+            async with db.subscribe(list_table_scan, "notes", 5) as scan, db.subscribe(tables) as listed:
+                scanned, known = aiter(scan), aiter(listed)
+                assert await anext(scanned) == []
+                assert len((await anext(known)).page) == 2
+                runner.mutation(
+                    runner.registry.of(add_document), {"table": "notes", "documents": [{"a": 1.0}]}, ANONYMOUS
+                ).unwrap()
+                db.runtime.committed()
+                assert [document["a"] for document in await anext(scanned)] == [1.0]
+                assert len((await anext(known)).page) == 3
+
+    anyio.run(main)
+
+
+def test_a_made_table_outlives_a_restart_until_a_program_declares_it(tmp_path: Path) -> None:
+    class Note(rdb.Document, table="notes"):
+        text: str
+
+    @rdb.query
+    def texts(ctx: rdb.QueryCtx) -> list[str]:
+        return [note.text for note in ctx.db.query(Note)]
+
+    class Refused(rdb.Document, table="notes"):
+        number: int
+
+    path = tmp_path / "data.db"
+    for text in ("one", "two"):
+        with TestClient(rdb.asgi(rdb.App(module, root="crew"), path, admin_key=KEY)) as client:
+            add(client, "notes", {"text": text})
+            assert names(client) == ["members", "notes", "teams"]
+            assert len(call(client, "_system/frontend/listTableScan", table="notes", limit=5)) >= 1
+    with app_of(Note, texts).open(path) as db:
+        assert db.query(texts) == ["one", "two"]
+    with pytest.raises(rdb.SchemaError) as caught:
+        app_of(Refused).open(path)
+    assert caught.value.code == "SchemaMismatch"
+    with TestClient(rdb.asgi(rdb.App(module, root="crew"), path, admin_key=KEY)) as client:
+        assert names(client) == ["members", "notes", "teams"]
+
+
+def test_a_table_whose_making_finds_no_room_is_not_there() -> None:
+    storage = FlakyStorage()
+    with rdb.Database(rdb.App(module, root="crew").runtime(storage)) as db:
+        runner = db.runtime.runner
+        definition = runner.registry.of(add_document)
+        named: dict[str, Any] = {"table": "notes", "documents": [{"a": 1.0}]}
+        storage.failing_flush_count = 1
+        assert isinstance(runner.mutation(definition, named, ANONYMOUS).error, rdb.StorageError)
+        assert db.runtime.engine.catalog.find("notes") is None
+        runner.mutation(definition, named, ANONYMOUS).unwrap()
+        assert [document["a"] for document in db.query(list_table_scan, "notes", 5)] == [1.0]
 
 
 def test_a_table_is_read_in_pages_in_both_directions(client: TestClient) -> None:

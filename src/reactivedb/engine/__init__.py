@@ -6,6 +6,7 @@ from .document import DocumentCache, StoredDocument
 from .engine import Engine
 from .history import begin_at, check_readable_at, versions_of
 from .interval import just_above, prefix_interval
+from .made_tables import make_table
 from .migration_preview import MigrationPreview, preview_migrations
 from .mismatches import Offender, SchemaChange
 from .query import IndexScan, scan_of
@@ -46,6 +47,7 @@ __all__ = [
     "begin_at",
     "check_readable_at",
     "just_above",
+    "make_table",
     "prefix_interval",
     "preview_migrations",
     "scan_of",

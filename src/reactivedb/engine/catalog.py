@@ -171,6 +171,12 @@ class Catalog:
             for reference in table.definition.rules.references:
                 self._references.setdefault(reference.target, []).append((table, reference))
 
+    def add(self, table: TableState) -> None:
+        """Take in one that was made; it refers to no other."""
+        for catalog in (self, self.user_tables):
+            catalog._by_name[table.name] = table
+            catalog._by_number[table.number] = table
+
     def __iter__(self) -> Iterator[TableState]:
         return iter(self._by_name.values())
 

@@ -20,6 +20,7 @@ from ..storage import Commit, DocumentWrite, Outcome, Storage, StoredVersion
 from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
 from .document import DocumentCache, StoredDocument
+from .made_tables import made_tables
 from .retention import Retention
 from .schema_change import Declaration, SchemaReport, change_schema
 from .transaction import Transaction, next_creation_time
@@ -62,6 +63,8 @@ class Engine:
         # Tables of which a range read lately found most documents missing in the cache.
         self._uncached_tables: set[int] = set()
         self.catalog = Catalog(())
+        # Tables that an administrator has made and the program does not declare.
+        self.made_names: frozenset[str] = frozenset()
         self._last_creation_time = stored.last_creation_time
 
     def declare(
@@ -83,7 +86,9 @@ class Engine:
             self.flush()
             previous = self.catalog
             try:
-                declaration = Declaration(tuple(tables), tuple(system), tuple(migrations))
+                declared = tuple(tables)
+                made = made_tables(self.storage, {definition.name for definition in declared})
+                declaration = Declaration((*declared, *made), tuple(system), tuple(migrations))
                 catalog, report = change_schema(
                     self.storage, declaration, applied_ts=self.committer.applied_ts, limits=self.limits
                 )
@@ -95,6 +100,7 @@ class Engine:
                 self.catalog = previous
                 raise
             self.catalog = catalog
+            self.made_names = frozenset(definition.name for definition in made)
             # Documents point at their table's old definition.
             self.cache.clear()
             return report

@@ -11,8 +11,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
-from ..engine import schema_progress
-from ..errors import ApplicationError, RequestError
+from ..engine import make_table, schema_progress
+from ..errors import ApplicationError, RequestError, SchemaError
 from ..limits import MIB
 from ..schema import Document, Id, Table
 from ..values import Value, dumps
@@ -105,7 +105,8 @@ def get_schemas(ctx: QueryCtx, component_id: str | None = None) -> dict[str, str
     what it will be.
     """
     engine = _run_of(ctx).runner.engine
-    definitions = [table.definition for table in engine.catalog.user_tables]
+    tables = [table.definition for table in engine.catalog.user_tables]
+    definitions = [definition for definition in tables if definition.name not in engine.made_names]
     if not definitions:
         return {}
     whole = dumps(schema_spec(definitions)).decode()
@@ -130,10 +131,11 @@ def api_spec(ctx: QueryCtx, component_id: str | None = None) -> list[Any]:
 def add_document(
     ctx: MutationCtx, table: str, documents: list[Any], component_id: str | None = None
 ) -> Success:
-    """Insert documents, all or none."""
+    """Insert documents, all or none; a table that is not there is made."""
     with _told():
+        into = _table_for(ctx, table, documents)
         for document in documents:
-            ctx.db.insert(Table(table), document)
+            ctx.db.insert(into, document)
     return _DONE
 
 
@@ -256,6 +258,27 @@ def site_url(ctx: QueryCtx) -> str:
 def _run_of(ctx: QueryCtx) -> Run:
     # The context shows user code less than this.
     return ctx._run  # pyright: ignore[reportPrivateUsage]
+
+
+def _table_for(ctx: MutationCtx, name: str, documents: list[Any]) -> Table:
+    """The table, made if need be and if the documents may be stored in it.
+
+    Raises:
+        ApplicationError: the name is that of no table.
+        ValidationError: a document cannot be stored.
+    """
+    if name.startswith("_"):
+        raise ApplicationError(f"a table's name does not begin with `_`, got `{name}` - system tables do")
+    try:
+        table = Table(name)
+    except SchemaError as error:
+        raise ApplicationError(error.message) from error
+    engine = _run_of(ctx).runner.engine
+    if engine.catalog.find(name) is None:
+        for document in documents:
+            table.definition.dump(document)
+        make_table(engine, name)
+    return table
 
 
 def _all_of(ctx: QueryCtx, table: str) -> Query[Any] | None:

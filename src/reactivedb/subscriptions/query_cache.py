@@ -153,6 +153,7 @@ class QueryCache:
         self._describe = describe
         self._on_run = on_run
         self._tracker: Tracker[LiveQuery] = Tracker(engine.reader())
+        self._made_names = engine.made_names
         self._live: dict[LiveQuery, list[Place]] = {}
         self._at: dict[Place, LiveQuery] = {}
         self._stale: Lanes[LiveQuery] = Lanes()
@@ -249,7 +250,9 @@ class QueryCache:
 
     def invalidate(self) -> None:
         """Mark what new commits touch."""
-        if self._tracker.has_lost:
+        # A query of a table that was not there has read nothing.
+        if self._tracker.has_lost or self._made_names is not self._engine.made_names:
+            self._made_names = self._engine.made_names
             self.invalidate_all()
         for live, change, ts in self._tracker.pull():
             if not live.stale:
