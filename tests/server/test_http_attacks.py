@@ -331,7 +331,8 @@ def test_a_decompression_bomb_is_refused_at_the_limit_of_what_it_holds(urls: Url
     print(
         f"{encoding}: {len(packed) / KIB:.0f} KiB for 200 MiB; 4 took {took_s:.2f} s, {grown / MIB:.1f} MiB"
     )
-    assert grown < 80 * MIB
+    # One body at its limit, unpacked, a few times over; the bombs hold 800 MiB.
+    assert grown < 160 * MIB
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])

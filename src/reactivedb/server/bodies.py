@@ -2,7 +2,8 @@
 
 Nobody can make the server wait for a body for ever, or hold more of it than the route allows: `Pace` says
 how long the next piece may take, `read_body` stops at the limit, and what is compressed is unpacked piece by
-piece up to that same limit. A refusal ends the connection, for the client may have more to say.
+piece up to that same limit. What still comes of a refused body is dropped unread, for a while
+(`http_protocol`): a connection that is closed under a client that writes takes the answer with it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ DRAIN_FACTOR_MAX: Final = 4
 _ENCODINGS: Final = "gzip, deflate, br"
 # `zlib` takes a gzip header, or its own.
 _GZIP_BITS: Final = 16 + zlib.MAX_WBITS
-_CLOSE: Final = {"connection": "close"}
 
 
 class Pace:
@@ -60,7 +60,8 @@ class Pace:
                 f"expected the next piece of the body within {self._limits.http_body_idle_s:g} s and "
                 f"{self._limits.http_body_rate_bytes_per_s_min} bytes a second on average, got "
                 f"{self._size_bytes} bytes - send it again over a better line",
-                headers=_CLOSE,
+                # There is nothing to wait for any more.
+                headers={"connection": "close"},
             )
         if message["type"] != "http.request":
             raise Refusal(HTTPStatus.REQUEST_TIMEOUT, "RequestCancelled", "the client has left")
@@ -131,7 +132,6 @@ def too_large(size_bytes_max: int) -> Refusal:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "BodyTooLarge",
         f"expected at most {size_bytes_max} bytes of body",
-        headers=_CLOSE,
     )
 
 
@@ -174,7 +174,6 @@ def _badly_encoded(reason: str) -> Refusal:
         HTTPStatus.BAD_REQUEST,
         "BadContentEncoding",
         f"expected the body to be as `Content-Encoding` says: {reason}",
-        headers=_CLOSE,
     )
 
 

@@ -89,9 +89,8 @@ def hold(scope: Scope, size_bytes: int) -> None:
 def _refusal(error: LimitExceededError) -> Refusal:
     is_servers = error.limit in ("requests_max", "held_size_bytes_max", "turn_s_max")
     status = HTTPStatus.SERVICE_UNAVAILABLE if is_servers else HTTPStatus.TOO_MANY_REQUESTS
-    # Its body is not read.
-    headers = {"retry-after": str(RETRY_AFTER_S), "connection": "close"}
-    return Refusal(status, error.code, error.message, headers=headers)
+    # The connection stays: closing it while the body still comes would take the answer with it.
+    return Refusal(status, error.code, error.message, headers={"retry-after": str(RETRY_AFTER_S)})
 
 
 def address_of(scope: Scope) -> str | None:

@@ -126,8 +126,6 @@ class HttpActions:
             response = error.response
         else:
             response = _failure(error, told)
-        if not body.ended:
-            response.headers["connection"] = "close"
         await response(scope, receive, reply.send)
 
     async def _while_wanted(

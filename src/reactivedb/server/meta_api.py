@@ -61,7 +61,7 @@ class MetaApi:
                 HTTPStatus.TOO_MANY_REQUESTS,
                 "TooManyEchoes",
                 f"expected at most {_LARGE_ECHOES_MAX} bodies above 1 MiB at once - try again in a moment",
-                headers={"retry-after": "1", "connection": "close"},
+                headers={"retry-after": "1"},
             )
         self._large_echoes += is_large
         try:
