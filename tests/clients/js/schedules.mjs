@@ -7,7 +7,7 @@ const { value } = api.counter;
 
 export async function states(stage) {
   const client = stage.client();
-  const id = await client.mutation(meetLater, { room: "of the job", delayS: 0.5 });
+  const id = await client.mutation(meetLater, { room: "of the job", delayS: 1 });
   const live = stage.watch(client, state, { id });
   await live.value("inProgress");
   await client.action(api.meeting.meet, { room: "of the job", count: 2 });
