@@ -32,6 +32,14 @@ def slow(ctx: rdb.QueryCtx, number: int) -> int:
     return ctx.db.query(Line).count()
 
 
+@rdb.mutation
+def work(ctx: rdb.MutationCtx) -> None:
+    """Takes sixty milliseconds."""
+    ends = time.perf_counter() + 0.06
+    while time.perf_counter() < ends:
+        pass
+
+
 def adds(count: int) -> list[dict[str, Any]]:
     return [
         {"type": "Add", "queryId": number, "udfPath": "notes:slow", "args": [{"number": number}]}
@@ -41,7 +49,7 @@ def adds(count: int) -> list[dict[str, Any]]:
 
 class Running:
     def __init__(self, **limits: Any) -> None:
-        app = app_of(Line, say, texts, slow, limits=rdb.Limits(**limits))
+        app = app_of(Line, say, texts, slow, work, limits=rdb.Limits(**limits))
         self.runtime = app.runtime(FlakyStorage(), clock=FakeClock())
 
     async def __aenter__(self) -> Runtime:
@@ -105,3 +113,21 @@ async def test_who_is_never_told_is_closed_by_name() -> None:
         assert runtime.admission.refusals == {"behind_s_max": 1}
         await busy.settled()
         busy.session.closed()
+
+
+@pytest.mark.slow
+async def test_an_overloaded_server_refuses_what_a_turn_has_no_room_for() -> None:
+    async with Running(turn_s_max=0.1, overload_patience_s=0.0) as runtime:
+        peers = [Peer(runtime, session_id=str(number)) for number in range(5)]
+        for turn in range(2):
+            for peer in peers:
+                peer.mutate(turn, "notes:work")
+            await runtime.wait_until_idle()
+        closed = [peer.transport.closed_with for peer in peers]
+        # The first turn was too long, so in the second there was room for two.
+        assert closed[:2] == [None, None]
+        assert all(closing is not None and closing[0] == 1013 for closing in closed[2:])
+        assert {closing[1].split(":")[0] for closing in closed if closing} == {"TooManyConcurrentRequests"}
+        assert runtime.admission.refusals == {"turn_s_max": 3}
+        for peer in peers:
+            peer.session.closed()
