@@ -252,6 +252,12 @@ class Admission:
             asked=asked,
         )
 
+    def over(self, limit: str, why: str, code: str = "TooManyConcurrentRequests") -> LimitExceededError:
+        """The error for a bound of one connection that somebody else keeps; it counts as a refusal."""
+        self.refusals[limit] += 1
+        maximum = getattr(self.limits, limit)
+        return LimitExceededError(f"`{limit}` is {maximum}, {why}", code=code, limit=limit, maximum=maximum)
+
     @property
     def is_empty(self) -> bool:
         """Nothing is held for anybody, and nobody is remembered."""

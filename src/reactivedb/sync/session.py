@@ -15,29 +15,22 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
-from ..app import Caller, CallResult, Pending, Resource, Runtime, args_of
+from ..app import Caller, CallResult, Pending, Runtime
 from ..errors import (
     AuthenticationError,
     AuthProviderError,
     LimitExceededError,
     ProtocolError,
-    RequestError,
     StorageError,
     ValidationError,
 )
-from ..functions import CallError, Identity, RequestKey, describe, request_id_of
-from ..subscriptions import QueryChange, Result
+from ..functions import Identity, RequestKey, request_id_of
 from ..values import loads
 from . import messages
 from .credentials import Credentials
+from .followed import Followed
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
 from .replay import Replay
-
-# Their clients come back later, and fare no worse for it: calls are sent again, queries followed again.
-_TRY_AGAIN = ("TooManyConcurrentRequests", "SubscriptionsWorkerFullError")
-
-# How many times the limit on queries a client may remove without taking what it is told of it.
-_UNTOLD_FACTOR_MAX = 4
 
 _SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
 
@@ -96,12 +89,7 @@ class Session:
         self._version = Version()
         self._query_set_version = 0
         self._identity_version = 0
-        self._query_set = runtime.query_set(self._due)
-        self._removed: list[int] = []
-        # Queries that cannot be followed at all: their failure is told once.
-        self._unfollowed: dict[int, CallError] = {}
-        self._untold: dict[int, QueryChange] = {}
-        self._followed_size_bytes = 0
+        self._followed = Followed(runtime, self._caller, on_change=self._due)
         # Of the message that is being handled.
         self._frame_size_bytes = 0
         self._owed = False
@@ -221,62 +209,19 @@ class Session:
                 f"{message.base_version} and {message.new_version}",
                 code="BadQuerySetVersion",
             )
-        for change in message.modifications:
-            match change:
-                case Add():
-                    self._add(change)
-                case Remove():
-                    self._remove(change)
-            if self._ended:
-                return
+        identity, request_id = self._credentials.identity, self._request_id(0)
+        try:
+            for change in message.modifications:
+                match change:
+                    case Add():
+                        self._followed.add(change, identity, request_id=request_id)
+                    case Remove():
+                        self._followed.remove(change)
+        except LimitExceededError as error:
+            self._close(1013, error.wire_text)
+            return
         self._query_set_version = message.new_version
         self._owe()
-
-    def _add(self, change: Add) -> None:
-        if change.query_id in self._query_set or change.query_id in self._unfollowed:
-            raise ProtocolError(f"query {change.query_id} is followed already", code="DuplicateQueryId")
-        try:
-            self._follow(change)
-        except RequestError as error:
-            if error.code in _TRY_AGAIN:
-                self._close(1013, error.wire_text)
-            elif len(self._unfollowed) >= self._runtime.limits.queries_per_client_max:
-                self._refuse("queries_per_client_max", "more queries fail than may be followed")
-            else:
-                self._tell_failure(change.query_id, error)
-
-    def _follow(self, change: Add) -> None:
-        """Raises: RequestError; the query is not followed then."""
-        args = args_of(change.args, self._runtime.limits)
-        live = self._query_set.add(
-            change.query_id, change.path, args, self._credentials.identity, journal=change.journal
-        )
-        try:
-            self._caller.take(Resource.QUERIES, size_bytes=live.args_size_bytes)
-        except LimitExceededError:
-            self._query_set.remove(change.query_id)
-            raise
-        self._followed_size_bytes += live.args_size_bytes
-
-    def _tell_failure(self, query_id: int, error: RequestError) -> None:
-        failure = describe(error, request_id=self._request_id(0), production=self._runtime.production)
-        self._unfollowed[query_id] = failure
-        self._untold[query_id] = QueryChange(query_id, Result(None, failure, (), None))
-
-    def _remove(self, change: Remove) -> None:
-        if self._unfollowed.pop(change.query_id, None) is not None:
-            self._untold.pop(change.query_id, None)
-        elif change.query_id in self._query_set:
-            size_bytes = self._query_set.live(change.query_id).args_size_bytes
-            self._query_set.remove(change.query_id)
-            self._caller.give_back(Resource.QUERIES, size_bytes=size_bytes)
-            self._followed_size_bytes -= size_bytes
-        else:
-            raise ProtocolError(f"query {change.query_id} is not followed", code="UnknownQueryId")
-        self._removed.append(change.query_id)
-        # They wait for a peer that takes nothing; one that does take is told of them in every turn.
-        if len(self._removed) > _UNTOLD_FACTOR_MAX * self._runtime.limits.queries_per_client_max:
-            self._refuse("queries_per_client_max", "more queries were removed than it has been told of")
 
     def _authenticate(self, message: Authenticate) -> None:
         if message.base_version != self._identity_version:
@@ -295,8 +240,7 @@ class Session:
             self._close(1013, error.wire_text)
             return
         self._identity_version += 1
-        with self._runtime.engine.lock:
-            self._query_set.identify(identity)
+        self._followed.identify(identity)
         self._owe()
         self._read_on()
 
@@ -395,15 +339,13 @@ class Session:
                 # Not from here: others are in the middle of being served.
                 self._runtime.loop.call_soon(self._credentials.expire)
             return None
-        if not self._query_set.is_current:
+        if not self._followed.is_current:
             self._fall_behind()
             return None
         self._behind_since_s = None
-        changes = self._query_set.take_changes()
-        if not changes and not self._owed:
+        news = self._followed.take_news()
+        if not news.changes and not self._owed:
             return None
-        untold, self._untold = self._untold, {}
-        removed, self._removed = self._removed, []
         self._owed = False
         query_set_version, identity_version = self._query_set_version, self._identity_version
 
@@ -411,16 +353,12 @@ class Session:
             if self._ended:
                 return
             if error is not None:
-                self._removed = removed + self._removed
-                still = {id: told for id, told in untold.items() if id in self._unfollowed}
-                self._untold = still | self._untold
-                self._query_set.forget_sent()
+                self._followed.take_back(news)
                 self._owe()
                 return
             end_ts = max(ts, self._version.ts, self._observed_ts)
             end = Version(query_set_version, identity_version, end_ts)
-            told = [*changes, *untold.values()]
-            self._send_transition(messages.transition(self._version, end, told, removed))
+            self._send_transition(messages.transition(self._version, end, news.changes, news.removed))
             self._version = end
 
         return publish
@@ -473,19 +411,17 @@ class Session:
 
     def _refuse(self, limit: str, why: str, word: str = "TooManyConcurrentRequests") -> None:
         """Close, because a bound of this one connection is reached; its client comes back later."""
-        if self._ended:
-            return
-        self._runtime.admission.refusals[limit] += 1
-        maximum = getattr(self._runtime.limits, limit)
-        self._close(1013, f"{word}: `{limit}` is {maximum}, {why}")
+        if not self._ended:
+            self._close(1013, self._runtime.admission.over(limit, why, word).wire_text)
 
     def _fatal(self, text: str) -> None:
         self._transport.send((messages.fatal_error(text),))
         self._close(1000, text.partition(":")[0])
 
     def _close(self, code: int, reason: str) -> None:
-        if not self._ended:
-            self._runtime.report.meters.socket_closed(reason)
+        if self._ended:
+            return
+        self._runtime.report.meters.socket_closed(reason)
         self._transport.close(code, reason)
         self._end()
 
@@ -495,6 +431,4 @@ class Session:
         self._credentials.close()
         self._replay.close()
         self._unread.clear()
-        self._caller.give_back(Resource.QUERIES, len(self._query_set), size_bytes=self._followed_size_bytes)
-        with self._runtime.engine.lock:
-            self._query_set.clear()
+        self._followed.clear()
