@@ -100,18 +100,13 @@ class Subscriber:
 
     def __init__(self, language: str, url: str) -> None:
         self.script = Script(language, "jobs", "follow", url)
+        # Its id and its state.
         self.newest: list[str] = []
-        # The states of the newest job so far.
-        self.states: list[str] = []
 
     def until(self, job: str, *ends: str) -> str:
         """Wait for one of these states of that job."""
         while self.newest[:1] != [job] or self.newest[1] not in ends:
-            before = self.newest
             self.newest = self.script.hear("newest")["newest"]
-            if self.newest[:1] != before[:1]:
-                self.states = []
-            self.states += self.newest[1:]
         return self.newest[1]
 
 
