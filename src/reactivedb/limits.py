@@ -89,9 +89,11 @@ class Limits:
     # The newest commits, kept for consumers of the log that lag behind and for checking conflicts.
     commit_history_size_bytes_max: int = 16 * MIB
 
-    # The past. A day, so that what went wrong at night can be looked at in the morning; Convex's service
-    # keeps some 30 s, enough for its `query_at_ts`.
+    # The past. A day, so that what went wrong at night can be looked at in the morning.
     log_retention_s: float = 24 * 3600.0
+    # As far as callers without the admin key can read it, by `query_at_ts`: Convex's service keeps some 30 s,
+    # enough for its client's `consistentQuery`.
+    public_history_s: float = 60.0
     # A view of the past costs time in proportion to what was written since: for 64 MiB, some 200,000 small
     # documents, a few seconds. It also bounds what replaced versions take on the disk.
     log_retention_size_bytes_max: int = 64 * MIB

@@ -9,6 +9,8 @@ import pytest
 from inline_app import app_of
 
 import reactivedb as rdb
+from reactivedb.app import CallResult
+from reactivedb.functions import ADMIN, ANONYMOUS, Identity
 from reactivedb.testing import FakeClock
 
 HOUR_S = 3600.0
@@ -205,5 +207,33 @@ def test_a_caller_over_the_wire_is_told_what_is_too_old() -> None:
             refused = await db.runtime.call("query", "notes:scores", {"author": "ada"}, at_ts=then)
             assert refused.error is not None
             assert refused.error.message.startswith("TimestampOutOfRange")
+
+    asyncio.run(run())
+
+
+def test_what_was_deleted_is_soon_gone_for_callers_without_the_admin_key() -> None:
+    clock = FakeClock()
+
+    async def run() -> None:
+        async with app().open_async(clock=clock) as db:
+            id = await db.mutation(add, "ada")
+            then = db.latest_ts
+
+            async def seen(*, identity: Identity = ANONYMOUS) -> CallResult:
+                arguments = {"author": "ada"}
+                return await db.runtime.call(
+                    "query", "notes:scores", arguments, identity=identity, at_ts=then
+                )
+
+            clock.advance(HOUR_S)
+            assert (await seen()).value == b"[0]"  # still the newest
+            await db.mutation(remove, id)
+            clock.advance(60)
+            assert (await seen()).value == b"[0]"
+            clock.advance(1)
+            refused = (await seen()).error
+            assert refused is not None
+            assert "was replaced 61 s ago" in refused.message
+            assert (await seen(identity=ADMIN)).value == b"[0]"
 
     asyncio.run(run())

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..auth import Provider, Verifier
-from ..engine import Engine
+from ..engine import Engine, check_public_at
 from ..errors import ConflictError, RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
@@ -187,6 +187,8 @@ class Runtime:
         allowed = internal or identity.is_admin
         request_id = request_id_of(path, time.time_ns())
         try:
+            if at_ts is not None and not allowed:
+                check_public_at(self.engine, at_ts)
             wanted = None if kind == "any" else Kind(kind)
             definition = self.runner.registry.find(path, wanted, internal=allowed)
             named = self.runner.parse(definition, args_of(args, self.limits))

@@ -4,7 +4,7 @@ from .catalog import Catalog, IndexState, SystemTable, TableState
 from .committer import CommitRecord, Committer, LogReader
 from .document import DocumentCache, StoredDocument
 from .engine import Engine
-from .history import begin_at, check_readable_at, versions_of
+from .history import begin_at, check_public_at, check_readable_at, versions_of
 from .interval import just_above, prefix_interval
 from .made_tables import make_table
 from .migration_preview import MigrationPreview, preview_migrations
@@ -45,6 +45,7 @@ __all__ = [
     "Walk",
     "WriteSet",
     "begin_at",
+    "check_public_at",
     "check_readable_at",
     "just_above",
     "make_table",

@@ -36,6 +36,25 @@ def check_readable_at(engine: Engine, ts: int) -> None:
         )
 
 
+def check_public_at(engine: Engine, ts: int) -> None:
+    """Let callers without the admin key see what was the newest state lately, and nothing older.
+
+    What was deleted is gone for them, and none of them can have the lock held for long.
+
+    Raises:
+        ValidationError: `TimestampOutOfRange`.
+    """
+    with engine.lock:
+        next_write = engine.storage.log(ts, limit=1)
+        age_s = (engine.clock.now_ns() - next_write[0][0]) / 1e9 if next_write else 0.0
+    if age_s > engine.limits.public_history_s:
+        raise ValidationError(
+            f"the state at {ts} was replaced {age_s:.0f} s ago, and without the admin key it can be read for "
+            f"{engine.limits.public_history_s:g} s - ask for a newer timestamp (`/api/query_ts`)",
+            code="TimestampOutOfRange",
+        )
+
+
 def begin_at(engine: Engine, ts: int) -> Transaction:
     """A transaction that reads the state as of `ts`. Cost: linear in what was written since.
 
