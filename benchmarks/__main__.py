@@ -19,6 +19,7 @@ QUESTIONS = (
     "fanout",
     "untouched_queries",
     "memory",
+    "fairness",
     "slow_clients",
     "cold_start",
     "data_sizes",
