@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 import reactivedb as rdb
 from reactivedb.app import Admission
 from reactivedb.limits import KIB, MIB
+from reactivedb.testing import LocalIdentityProvider
 
 from . import notes
 from .test_websocket import masked, upgrade
@@ -32,9 +33,9 @@ Serve = Callable[..., str]
 class Live:
     """An application that is served, and its counters."""
 
-    def __init__(self, serve: Serve, **limits: Any) -> None:
+    def __init__(self, serve: Serve, *, auth: list[Any] | None = None, **limits: Any) -> None:
         chosen = rdb.Limits(**limits)
-        self.asgi = rdb.asgi(rdb.App(notes, root=__package__, limits=chosen), ":memory:")
+        self.asgi = rdb.asgi(rdb.App(notes, root=__package__, limits=chosen, auth=auth or []), ":memory:")
         self.address = serve(self.asgi, limits=chosen)
 
     @property
@@ -278,3 +279,23 @@ def test_bodies_of_requests_are_counted_until_they_are_answered(live: Callable[.
         answer = httpx.post(f"http://{served.address}/api/query", json=body)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
         assert "`held_size_bytes_max`" in answer.json()["message"]
+
+
+def test_one_user_has_one_share_over_http_from_whatever_address(live: Callable[..., Live]) -> None:
+    with LocalIdentityProvider() as provider:
+        auth = [provider.oidc()]
+        served = live(auth=auth, requests_per_identity_max=0)
+        body = {"path": "notes:texts", "args": {}}
+
+        def ask(name: str | None, address: str) -> httpx.Response:
+            headers = {"X-Forwarded-For": address}
+            if name is not None:
+                headers["Authorization"] = f"Bearer {provider.token(name)}"
+            return httpx.post(f"http://{served.address}/api/query", json=body, headers=headers)
+
+        for address in ("192.0.2.1", "192.0.2.2", "127.0.0.1"):
+            answer = ask("ada", address)
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+            assert "`requests_per_identity_max`" in answer.json()["message"]
+            assert ask(None, address).status_code == 200
+        assert served.admission.refusals == {"requests_per_identity_max": 3}
