@@ -92,8 +92,10 @@ class StoredDocument:
         definition = self.table.definition
         if self._object is not None:
             return self._object
-        if definition.unread is not None:
-            made = definition.unread(self.id, self.json)
+        # What was just written is known decoded; what was found is decoded when a field of it is asked for.
+        waits = definition.unread if self._fields is None or not definition.shareable else None
+        if waits is not None:
+            made = waits(self.id, self.json)
         elif definition.shareable:
             made = definition.load(self.fields, self.json)
         else:

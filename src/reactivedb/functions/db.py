@@ -234,8 +234,11 @@ def _user_fields(document: StoredDocument) -> dict[str, Value]:
 
 def _without_own_system_fields(document: StoredDocument, fields: Mapping[str, Any]) -> dict[str, Any]:
     """What was read may be written back; an id or a creation time that is not the document's own stays in."""
-    own = {name: document.fields[name] for name in ("_id", "_creationTime")}
-    return {name: value for name, value in fields.items() if name not in own or own[name] != value}
+    return {
+        name: value
+        for name, value in fields.items()
+        if not (name in ("_id", "_creationTime") and value == document.fields[name])
+    }
 
 
 def _table_name(table: Any) -> str:

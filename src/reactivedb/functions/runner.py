@@ -347,7 +347,8 @@ class Runner:
 
         try:
             result.ts = self.engine.commit(transaction, outcome=outcome if key is not None else None)
-            self._remove_files(run.deleted_files, result.ts)
+            if run.deleted_files:
+                self._remove_files(run.deleted_files, result.ts)
         except ReactiveDBError as error:
             result.error = error
         return result
