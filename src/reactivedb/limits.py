@@ -85,6 +85,9 @@ class Limits:
     document_cache_size_bytes_max: int = 64 * MIB
     # Results of queries that nobody subscribes to any more, kept in case somebody asks again.
     idle_result_size_bytes_max: int = 16 * MIB
+    # Results of all live queries, each once, whoever follows it. Some ten thousand clients with 25 KiB of
+    # their own each; without a bound, one client could follow thousands of the largest results.
+    live_results_size_bytes_max: int = 256 * MIB
 
     # The newest commits, kept for consumers of the log that lag behind and for checking conflicts.
     commit_history_size_bytes_max: int = 16 * MIB

@@ -40,6 +40,11 @@ def total(ctx: rdb.QueryCtx, author: str) -> float:
 
 
 @rdb.query
+def names(ctx: rdb.QueryCtx, author: str) -> list[str]:
+    return [note.author for note in ctx.db.query(Note.by_author.eq(author))]
+
+
+@rdb.query
 def at_creation(ctx: rdb.QueryCtx, author: str, creation_time: float) -> list[float]:
     return [note.score for note in ctx.db.query(Note.by_author.eq(author, creation_time))]
 
@@ -129,6 +134,12 @@ class Holder:
         assert self.live.result is not None
         assert self.live.result.json is not None, self.live.result.error
         return decode(self.live.result.json)
+
+    @property
+    def failure(self) -> str:
+        assert self.live.result is not None
+        assert self.live.result.error is not None
+        return self.live.result.error.message
 
     def release(self) -> None:
         self.runtime.cache.release(self.live, self)
@@ -288,6 +299,27 @@ def test_idle_results_are_bounded(storage: FlakyStorage) -> None:
     for number in range(20):
         Holder(runtime, "total", author=str(number)).release()
     assert 0 < len(runtime.cache) < 5
+    runtime.cache.check()
+
+
+def test_the_results_of_all_live_queries_are_bounded_together(storage: FlakyStorage) -> None:
+    limits = rdb.Limits(live_results_size_bytes_max=25, idle_result_size_bytes_max=0)
+    runtime = app_of(Note, add, names, limits=limits).runtime(storage, clock=FakeClock())
+    for author in ("ten-letter", "nine-char", "bob"):
+        write(runtime, add, author)
+    ten, shared = (Holder(runtime, "names", author="ten-letter") for _ in range(2))
+    assert ten.value == shared.value == ["ten-letter"]
+    assert "TooManyLiveResults" in Holder(runtime, "names", author="nine-char").failure
+    bob = Holder(runtime, "names", author="bob")
+    assert bob.value == ["bob"]
+    write(runtime, add, "bob")
+    assert "may have 25 bytes together, with this one they would have 27" in bob.failure
+    runtime.cache.check()
+    # Once there is room again, the next run has its result.
+    ten.release()
+    shared.release()
+    write(runtime, add, "bob")
+    assert bob.value == ["bob"] * 3
     runtime.cache.check()
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from ..engine import DocumentChange, Engine
-from ..errors import RequestError
+from ..errors import LimitExceededError, RequestError
 from ..functions import CallError, Identity, Kind, Runner, RunResult, encoded_result
 from ..protocol import normalize_path
 from ..values import Value, encode
@@ -47,6 +47,10 @@ class Result:
     run: RunResult | None
     # The ends of its pages, which a client gives back when it asks again.
     journal: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.json or b"")
 
     def same_as(self, other: Result | None) -> bool:
         return (
@@ -160,6 +164,8 @@ class QueryCache:
         # Nobody holds these any more, but they are still true: kept in case somebody asks again.
         self._idle: OrderedDict[LiveQuery, int] = OrderedDict()
         self._idle_size_bytes = 0
+        # Of all results, held or idle.
+        self._results_size_bytes = 0
         # Runs after the first one of a live query, and how many of these gave what their holders had.
         self.rerun_count = 0
         self.unchanged_count = 0
@@ -229,7 +235,7 @@ class QueryCache:
         if live.stale or live.result is None:
             self._drop(live)
             return
-        size = len(live.result.json or b"") + _ENTRY_SIZE_BYTES
+        size = live.result.size_bytes + _ENTRY_SIZE_BYTES
         self._idle[live] = size
         self._idle_size_bytes += size
         while self._idle and self._idle_size_bytes > self._engine.limits.idle_result_size_bytes_max:
@@ -240,6 +246,7 @@ class QueryCache:
     def _drop(self, live: LiveQuery) -> None:
         if live in self._idle:
             self._idle_size_bytes -= self._idle.pop(live)
+        self._put_result(live, None)
         # One commit may touch it in several ways; what was dropped is not marked once more.
         live.stale = True
         self._tracker.forget(live.watches)
@@ -247,6 +254,11 @@ class QueryCache:
         self._stale.discard(live)
         for place in self._live.pop(live):
             del self._at[place]
+
+    def _put_result(self, live: LiveQuery, result: Result | None) -> None:
+        for each, sign in ((live.result, -1), (result, 1)):
+            self._results_size_bytes += 0 if each is None else sign * each.size_bytes
+        live.result = result
 
     def invalidate(self) -> None:
         """Mark what new commits touch."""
@@ -304,13 +316,13 @@ class QueryCache:
             live.identity_bound = True
             self._hide(live)
             self._part(live)
-        result = self._result_of(live.path, run, live.journal)
+        result = self._result_of(live, run)
         assert run.read_set is not None
         live.watches = self._tracker.watch(live, run.read_set, live.watches)
         live.began_anew = live.journal is None
         live.journal = result.journal
         if not result.same_as(live.result):
-            live.result = result
+            self._put_result(live, result)
             for holder in list(live.holders):
                 holder.changed(live)
         else:
@@ -355,16 +367,33 @@ class QueryCache:
             return RunResult(transaction.base_ts, error=error, read_set=transaction.read_set)
         return self._runner.query(definition, named, live.identity, journal=live.journal)
 
-    def _result_of(self, path: str, run: RunResult, journal: str | None) -> Result:
+    def _result_of(self, live: LiveQuery, run: RunResult) -> Result:
         lines = tuple(run.log_lines)
-        if run.error is None:
+        error = run.error
+        if error is None:
             try:
                 json = encoded_result(run, self._engine.limits)
+                self._check_room(len(json) - (live.result.size_bytes if live.result is not None else 0))
                 return Result(json, None, lines, run, run.journal)
-            except RequestError as error:  # a result that cannot be sent fails like any other run
-                run.error = error
+            except RequestError as refusal:  # a result that cannot be sent or held fails like any other run
+                error = refusal
+                run = RunResult(run.ts, error=error, log_lines=run.log_lines)
         # A failed run leaves the ends of the pages where they were.
-        return Result(None, self._describe(path, run.error), lines, run, journal)
+        return Result(None, self._describe(live.path, error), lines, run, live.journal)
+
+    def _check_room(self, more_bytes: int) -> None:
+        """Whoever follows the same query shares its result, so this bounds what is really kept."""
+        maximum = self._engine.limits.live_results_size_bytes_max
+        asked = self._results_size_bytes + more_bytes
+        if asked > maximum and more_bytes > 0:
+            raise LimitExceededError(
+                f"the results of all live queries may have {maximum} bytes together, with this one they "
+                f"would have {asked} - follow fewer or smaller results, or page through them",
+                code="TooManyLiveResults",
+                limit="live_results_size_bytes_max",
+                maximum=maximum,
+                asked=asked,
+            )
 
     def _part(self, live: LiveQuery) -> None:
         """The function looked at the identity for the first time: holders of others need their own."""
@@ -393,3 +422,5 @@ class QueryCache:
         assert len(self._at) == sum(map(len, self._live.values()))
         assert watched == len(self._tracker)
         assert self._idle_size_bytes == sum(self._idle.values())
+        results = [live.result for live in self._live if live.result is not None]
+        assert self._results_size_bytes == sum(result.size_bytes for result in results)
