@@ -165,7 +165,8 @@ def test_a_file_that_cannot_be_stored_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["", "text/html\r\nSet-Cookie: a=b", "x" * 256, "text/\u00e9", "a\x00"]
+    "content_type",
+    ["", " ", "text/plain ", "text/html\r\nSet-Cookie: a=b", "x" * 256, "text/\u00e9", "a\x00"],
 )
 def test_a_content_type_that_is_no_header_is_refused(tmp_path: Path, content_type: str) -> None:
     with file_app().open(tmp_path / "data.db") as db:

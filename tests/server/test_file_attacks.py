@@ -369,3 +369,16 @@ def test_a_reader_that_takes_nothing_is_cut_off(tmp_path: Path, caplog: pytest.L
         assert taken < 32 * MIB
     finally:
         deployment.stop()
+
+
+def test_a_file_that_was_taken_away_is_missed_without_telling_where(tmp_path: Path) -> None:
+    deployment = Deployment(files.file_app(LIMITS), tmp_path / "data.db")
+    try:
+        client = Client(deployment.start())
+        id, url = client.store(b"data")
+        (tmp_path / "data.db.files" / id).unlink()
+        answer = httpx.get(url)
+    finally:
+        deployment.stop()
+    assert refusal(answer) == (503, "FileMissing")
+    assert str(tmp_path) not in answer.text

@@ -204,6 +204,9 @@ def test_a_file_cannot_run_with_the_origin_of_the_deployment(client: Client) -> 
     assert answer.headers["content-security-policy"] == "sandbox"
     _, url = client.store(b"%PDF", content_type="application/pdf")
     assert "content-security-policy" not in httpx.get(url).headers
+    # A browser takes the last type of a list.
+    _, url = client.store(b"<script>alert(origin)</script>", content_type="application/pdf;,text/html")
+    assert httpx.get(url).headers["content-security-policy"] == "sandbox"
 
 
 def test_pages_of_other_origins_may_send_and_fetch(client: Client) -> None:

@@ -42,8 +42,8 @@ _logger = logging.getLogger("reactivedb")
 
 _THREADS_MAX: Final = 8
 _SWEPT_AT_ONCE: Final = 200
-# What can stand in a header, and nothing that could end it.
-_CONTENT_TYPE: Final = re.compile(r"[\x20-\x7e]+")
+# What can stand in a header, and nothing that could end it; blanks around it are no part of a header.
+_CONTENT_TYPE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class FileHost(Protocol):
@@ -196,8 +196,8 @@ class FileTransfer:
             return
         if len(content_type) > length_max or not _CONTENT_TYPE.fullmatch(content_type):
             raise ValidationError(
-                f"expected a content type of up to {length_max} printable ASCII characters, got "
-                f"`{content_type[:80]!r}`",
+                f"expected a content type of 1 to {length_max} printable ASCII characters without blanks "
+                f"around them, got `{content_type[:80]!r}` - write it as `text/plain`, or leave it out",
                 code="InvalidContentType",
             )
 

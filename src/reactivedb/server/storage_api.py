@@ -74,13 +74,7 @@ class StorageApi:
                 raise
             raise await _too_large(pace, limits) from error
         except StorageError as error:
-            # The message names a place on this machine, which is nobody else's business.
-            _logger.error("an upload could not be stored: %s", error)
-            raise Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                error.code,
-                "the file could not be stored - try again later; the server's log says why",
-            ) from error
+            raise _failed("stored", error) from error
         return json_response(dumps({"storageId": id}))
 
     def _ticket(self, request: Request) -> Ticket:
@@ -135,14 +129,26 @@ class _Download(Response):
             with anyio.fail_after(patience_s):
                 await send(message)
 
-        async with self._runtime.files.opened(self._id) as file:
-            pieces = file.pieces(self._part.start, self._part.stop)
-            response = StreamingResponse(pieces, status_code=self.status_code, headers=self.headers)
-            try:
+        try:
+            async with self._runtime.files.opened(self._id) as file:
+                pieces = file.pieces(self._part.start, self._part.stop)
+                response = StreamingResponse(pieces, status_code=self.status_code, headers=self.headers)
                 await response(scope, receive, send_patiently)
-            except TimeoutError:
-                # The server ends a connection whose response is not whole.
-                _logger.warning("a client took nothing of a file for %g s and was cut off", patience_s)
+        except TimeoutError:
+            # The server ends a connection whose response is not whole.
+            _logger.warning("a client took nothing of a file for %g s and was cut off", patience_s)
+        except StorageError as error:
+            raise _failed("read", error) from error
+
+
+def _failed(what: str, error: StorageError) -> Refusal:
+    # The message names a place on this machine, which is nobody else's business.
+    _logger.error("a file could not be %s: %s", what, error)
+    return Refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        error.code,
+        f"the file could not be {what} - try again later; the server's log says why",
+    )
 
 
 async def _pieces(pace: Pace) -> AsyncIterator[bytes]:
@@ -224,7 +230,8 @@ def _headers_of(file: StoredFile) -> dict[str, str]:
         "x-content-type-options": "nosniff",
         "access-control-expose-headers": "accept-ranges, content-length, content-range, digest, etag",
     }
-    if content_type.partition(";")[0].strip().lower() != _NOT_SANDBOXED:
+    # To the letter: of `application/pdf;,text/html` browsers take the last one.
+    if content_type.lower() != _NOT_SANDBOXED:
         headers["content-security-policy"] = "sandbox"
     return headers
 
