@@ -300,13 +300,14 @@ def test_an_outcome_is_found_by_session_and_request_until_it_is_forgotten(storag
 def test_the_requests_of_a_session_above_a_ts_are_known(storage: Storage) -> None:
     for ts, session, request in [(10, "one", 0), (20, "one", 3), (30, "other", 1), (40, "one", 4)]:
         storage.append(commit(ts, outcome=Outcome(session, request, ts, b"null", ())))
-    found = [sorted(storage.requests_after("one", ts)) for ts in (0, 10, 25, 40)]
+    found = [sorted(storage.requests_after("one", ts, newest=9)) for ts in (0, 10, 25, 40)]
     assert found == [[0, 3, 4], [3, 4], [4], []]
-    assert storage.requests_after("nobody", 0) == []
+    assert sorted(storage.requests_after("one", 0, newest=2)) == [3, 4]
+    assert storage.requests_after("nobody", 0, newest=9) == []
     storage.flush()
     storage.append(commit(50, outcome=Outcome("one", 5, 50, b"null", ())))
     storage.rollback()
-    assert storage.requests_after("one", 20) == [4]
+    assert storage.requests_after("one", 20, newest=9) == [4]
 
 
 def test_the_log_is_read_on_from_a_ts_and_never_splits_a_commit(storage: Storage) -> None:

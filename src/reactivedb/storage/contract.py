@@ -220,8 +220,8 @@ class Storage(Protocol):
 
     def outcome(self, session_id: str, request_id: int) -> Outcome | None: ...
 
-    def requests_after(self, session_id: str, ts: int) -> list[int]:
-        """The requests of a session with an outcome above `ts`; O(their number), in no order."""
+    def requests_after(self, session_id: str, ts: int, *, newest: int) -> list[int]:
+        """Of that many newest requests of a session those with an outcome above `ts`, in no order."""
         ...
 
     def forget_outcomes(self, before_ts: int) -> int:

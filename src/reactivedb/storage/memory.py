@@ -228,11 +228,12 @@ class MemoryStorage:
         self._check_open()
         return self._outcomes.get((session_id, request_id))
 
-    def requests_after(self, session_id: str, ts: int) -> list[int]:
+    def requests_after(self, session_id: str, ts: int, *, newest: int) -> list[int]:
         self._check_open()
         # They were put there in the order of `ts`.
-        newest = takewhile(lambda outcome: outcome.ts > ts, reversed(self._outcomes.values()))
-        return [outcome.request_id for outcome in newest if outcome.session_id == session_id]
+        later = takewhile(lambda outcome: outcome.ts > ts, reversed(self._outcomes.values()))
+        requests = (outcome.request_id for outcome in later if outcome.session_id == session_id)
+        return list(islice(requests, newest))
 
     def forget_outcomes(self, before_ts: int) -> int:
         self._check_open()

@@ -364,8 +364,8 @@ class SqliteStorage:
         rows = self._rows(sqlite_outcomes.GET, (session_id, request_id))
         return sqlite_outcomes.from_row(session_id, request_id, rows[0]) if rows else None
 
-    def requests_after(self, session_id: str, ts: int) -> list[int]:
-        return [row[0] for row in self._rows(sqlite_outcomes.AFTER, (session_id, ts))]
+    def requests_after(self, session_id: str, ts: int, *, newest: int) -> list[int]:
+        return [row[0] for row in self._rows(sqlite_outcomes.AFTER, (session_id, ts, newest))]
 
     def forget_outcomes(self, before_ts: int) -> int:
         self._run(sqlite_outcomes.FORGET, (before_ts,))

@@ -12,10 +12,10 @@ from .contract import Outcome
 
 PUT = "INSERT INTO outcomes VALUES (?, ?, ?, CAST(? AS TEXT), ?)"
 GET = "SELECT ts, CAST(result AS BLOB), log_lines FROM outcomes WHERE session_id = ? AND request_id = ?"
-# From the newest request back to the first that is old enough: what lies before it is not looked at.
+# The newest requests only: the time that a client names may be a lie, and a session long.
 AFTER = (
-    "SELECT request_id FROM outcomes WHERE session_id = ?1 AND request_id > coalesce("
-    "(SELECT max(request_id) FROM outcomes WHERE session_id = ?1 AND ts <= ?2), -1)"
+    "SELECT request_id FROM (SELECT request_id, ts FROM outcomes WHERE session_id = ?1 "
+    "ORDER BY request_id DESC LIMIT ?3) WHERE ts > ?2"
 )
 FORGET = "DELETE FROM outcomes WHERE ts < ?"
 

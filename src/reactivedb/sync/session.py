@@ -195,9 +195,13 @@ class Session:
 
     def _expect_replay(self, message: Connect) -> None:
         runtime = self._runtime
+        # No more than these can have been without an answer when the last connection ended.
+        newest = runtime.limits.pending_mutations_max
         try:
             with runtime.engine.lock:
-                requests = runtime.engine.storage.requests_after(message.session_id, message.max_observed_ts)
+                requests = runtime.engine.storage.requests_after(
+                    message.session_id, message.max_observed_ts, newest=newest
+                )
         except StorageError:
             return  # Its calls will be told so.
         self._replay.expect(requests, runtime.loop, timeout_s=runtime.limits.replay_s_max)
