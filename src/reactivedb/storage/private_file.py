@@ -8,10 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StorageError
+from .wal_sync import sync_data, sync_folder
 
 
 def write_private(file: Path, text: str) -> None:
     """Replace a file so that at no moment anybody but its owner can read it.
+
+    A power cut leaves the old one or the new one, and the new one once this returns.
 
     Raises:
         StorageError: `DiskFull`, `DataFolderNotWritable`.
@@ -21,7 +24,10 @@ def write_private(file: Path, text: str) -> None:
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(text)
+            stream.flush()
+            sync_data(stream.fileno())
         new.replace(file)
+        sync_folder(file.parent)
     except OSError as error:
         with suppress(OSError):  # what is told is why it could not be written
             new.unlink(missing_ok=True)
