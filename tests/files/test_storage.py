@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -315,3 +315,18 @@ def test_what_a_crash_left_over_is_removed_at_the_next_opening(tmp_path: Path) -
     with file_app().open(tmp_path / "data.db") as db:
         db.run_until_idle()
     assert folder(tmp_path) == ["a note of the administrator", kept]
+
+
+async def _texts() -> AsyncIterator[str]:
+    yield "text"
+
+
+@pytest.mark.parametrize("make", [lambda: "text", lambda: None, lambda: [b"a"], _texts])
+def test_what_is_no_bytes_is_refused_and_nothing_is_left(tmp_path: Path, make: Callable[[], Any]) -> None:
+    @rdb.action
+    async def store_anything(ctx: rdb.ActionCtx) -> None:
+        await ctx.storage.store(make())
+
+    with app_of(store_anything).open(tmp_path / "data.db") as db:
+        refused("NotBytes", db.action, store_anything)
+    assert folder(tmp_path) == []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ..errors import ValidationError
 from ..limits import KIB
@@ -31,6 +31,7 @@ UPLOAD_PATH: Final = "/api/storage/upload"
 FILES_PATH: Final = "/api/storage"
 # What is read or written at once.
 PIECE_SIZE_BYTES: Final = 256 * KIB
+_BYTES: Final = (bytes, bytearray, memoryview)
 
 
 class FileReader:
@@ -146,12 +147,12 @@ class AsyncFiles:
 
         Raises:
             LimitExceededError: `FileTooLarge`.
-            ValidationError: `InvalidContentType`.
+            ValidationError: `InvalidContentType`, `NotBytes`.
             StorageError: `DiskFull` and others; nothing is left of the file.
         """
-        pieces = _in_pieces(data) if isinstance(data, bytes | bytearray | memoryview) else data
+        pieces = _in_pieces(data) if isinstance(data, _BYTES) else data
         with holding(self._held):
-            return Id(await self._transfer.receive(pieces, content_type))
+            return Id(await self._transfer.receive(_checked(pieces), content_type))
 
     async def get(self, id: Id[StoredFile], /) -> Blob | None:
         """The file, of which nothing is read yet; None if there is none.
@@ -173,6 +174,25 @@ async def _in_pieces(data: bytes | bytearray | memoryview) -> AsyncIterator[byte
     view = memoryview(data).cast("B")
     for start in range(0, len(view), PIECE_SIZE_BYTES):
         yield bytes(view[start : start + PIECE_SIZE_BYTES])
+
+
+async def _checked(pieces: Any) -> AsyncIterator[bytes]:
+    """Raises: ValidationError `NotBytes`."""
+    if not isinstance(pieces, AsyncIterable):
+        raise _not_bytes(pieces)
+    piece: Any
+    async for piece in cast("AsyncIterable[Any]", pieces):
+        if not isinstance(piece, _BYTES):
+            raise _not_bytes(piece)
+        yield bytes(cast("bytes", piece))
+
+
+def _not_bytes(got: object) -> ValidationError:
+    return ValidationError(
+        f"expected the bytes of a file, or an `async for` over pieces of them, got `{type(got).__name__}` - "
+        "write a text as `text.encode()`",
+        code="NotBytes",
+    )
 
 
 def file_row(run: Run, id: str) -> StoredFile | None:
