@@ -262,6 +262,12 @@ def test_openmetrics_is_spoken_to_who_asks_for_it(client: TestClient) -> None:
 
 
 @pytest.mark.slow
+def test_who_asks_for_a_version_that_is_none_gets_the_text(client: TestClient) -> None:
+    answer = client.get("/metrics", headers={"accept": "application/openmetrics-text; version=x.y"})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
 def test_the_probes_answer_while_the_database_is_busy(live: rdb.ReactiveASGI) -> None:
     with TestClient(live) as client:
         stop = threading.Event()

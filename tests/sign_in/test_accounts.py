@@ -258,6 +258,12 @@ async def test_the_steps_in_between_are_nobodys_to_call(house: House) -> None:
                 await kind(f"_system/signIn:{step}")
 
 
+async def test_who_reads_a_user_by_its_id_is_not_sent_back_and_forth(house: House) -> None:
+    peer = await house.peer().sign_up("ada")
+    with pytest.raises(RefusedError, match="no function can read that one"):
+        await peer.mutation("notes:attack", id=peer.user_id, how="system get")
+
+
 async def test_dashboards_see_the_functions_and_not_the_steps(house: House) -> None:
     spec = await house.call_as_admin("query", "_system/cli/modules:apiSpec")
     names = {entry["identifier"] for entry in spec if entry["identifier"].lower().count("sign")}

@@ -44,9 +44,9 @@ class SystemReader:
         number, _ = decode_id(id)
         state = self._catalog.by_number(number)
         if state is not None and state.name not in _READABLE:
+            way_out = "no function can read that one" if state.is_system else "use `ctx.db.get`"
             raise ValidationError(
-                f"`ctx.db.system` reads jobs and files, got `{id}` of table `{state.name}` - "
-                "use `ctx.db.get`",
+                f"`ctx.db.system` reads jobs and files, got `{id}` of table `{state.name}` - {way_out}",
                 code="NotASystemTable",
                 id=id,
             )

@@ -34,7 +34,11 @@ class Metrics:
 
     def text(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its content type, in the form that the reader asks for."""
-        encoder, content_type = choose_encoder(accept)
+        try:
+            encoder, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):
+            # It compares versions without looking whether they are any.
+            encoder, content_type = choose_encoder("")
         return encoder(self._registry), content_type
 
 
