@@ -98,6 +98,10 @@ def test_a_server_whose_disk_has_failed_is_healthy_and_not_ready() -> None:
                 ready = await client.get("/readyz")
                 assert lost.json()["code"] == ready.json()["code"] == "SyncFailed"
                 assert lost.headers["retry-after"]
+                # The words of the error name a place on the disk.
+                file = await client.get("/api/storage/00000000-0000-4000-8000-000000000000")
+                asked.append(file.status_code)
+                assert file.json()["message"].endswith("the server's log says why")
                 asked.extend((lost.status_code, ready.status_code))
                 asked.append((await client.get("/healthz")).status_code)
                 # The figures that need no disk are still told.
@@ -107,7 +111,7 @@ def test_a_server_whose_disk_has_failed_is_healthy_and_not_ready() -> None:
 
     with pytest.raises(rdb.StorageError):  # Closing says once more that what was not synced is lost.
         anyio.run(ask)
-    assert asked == [200, 503, 503, 200, 200]
+    assert asked == [200, 503, 503, 503, 200, 200]
 
 
 class Line(rdb.Document, table="lines"):

@@ -6,6 +6,7 @@ is wrong with the request has a 4xx or 5xx and a body of `code` and `message`.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from enum import Enum
@@ -50,6 +51,9 @@ class Refusal(Exception):  # noqa: N818 - a request is refused; nothing here is 
         response = error_response(self.status, self.code, self.message)
         response.headers.update(self.headers)
         return response
+
+
+_logger = logging.getLogger("reactivedb.server")
 
 
 class Format(Enum):
@@ -137,7 +141,12 @@ async def on_refusal(request: Request, error: Exception) -> Response:
 async def on_library_error(request: Request, error: Exception) -> Response:
     """What the core raises about the request itself (a function's failure is an outcome instead)."""
     library_error = cast("ReactiveDBError", error)
-    response = error_response(_status_of(library_error), library_error.code, library_error.message)
+    message = library_error.message
+    if isinstance(error, StorageError):
+        # It names a place on this machine, which is nobody else's business.
+        _logger.error("a request could not be answered: %s", error)
+        message = "the database cannot answer now - try again later; the server's log says why"
+    response = error_response(_status_of(library_error), library_error.code, message)
     if library_error.code == "TooManyConcurrentRequests":
         response.headers["retry-after"] = str(RETRY_AFTER_S)
     return response
