@@ -138,7 +138,7 @@ def test_a_token_is_refreshed_before_it_expires_and_nothing_on_the_page_moves(
 
 
 def soon_expired(desk: TokenDesk) -> str:
-    """A token that the server takes for two or three seconds more, and that the client believes in for long."""
+    """A token that the server takes for two or three seconds more, and the client for long."""
     token = desk.provider.payload("ada", expires_in_s=-2)
     return desk.provider.key.sign(token | {"iat": token["iat"] - 3600})
 
