@@ -196,10 +196,11 @@ class Engine:
         rows = self.storage.scan_documents(
             scan.index.number, low, high, table.number, reverse=scan.reverse, limit=limit
         )
-        fetched = self._offered(table, (row[1:] for row in rows[:wanted] if row[1] not in self.cache))
-        if 2 * len(fetched) < min(wanted, len(rows)):
+        cache = self.cache
+        missing = [(id, ts, value) for _, id, ts, value in rows[:wanted] if id not in cache]
+        if 2 * len(missing) < min(wanted, len(rows)):
             self._uncached_tables.discard(table.number)
-        return [row[:2] for row in rows], fetched
+        return [(key, id) for key, id, _, _ in rows], self._offered(table, missing)
 
     def _is_there(self, table: TableState, version: StoredVersion) -> bool:
         if self.cache.get(version.id) is not None:

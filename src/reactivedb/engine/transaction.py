@@ -259,15 +259,15 @@ class Transaction:
                 added = walk.own_keys(scan.index.number, added)
             own = _next_own(scan, added, last) if added else None
             if next_stored is not None and (own is None or (next_stored[0] > own[0]) == scan.reverse):
-                candidate, next_stored = next_stored, next(stored, None)
-                if candidate[0] in self._hidden.get(scan.index.number, ()):
-                    continue
+                if next_stored[0] not in self._hidden.get(scan.index.number, ()):
+                    last = next_stored[0]
+                    yield next_stored
+                next_stored = next(stored, None)
             elif own is not None:
-                candidate = own
+                last = own[0]
+                yield own
             else:
                 return
-            last = candidate[0]
-            yield candidate
 
     def _stored_keys(self, scan: IndexScan, *, prefetch: int = 0) -> Iterator[tuple[bytes, str]]:
         """The state's keys. `prefetch` documents are fetched ahead at first, then ever more at once.
@@ -277,8 +277,7 @@ class Transaction:
         small and is never decoded.
         """
         low, high = scan.interval
-        # One more than wanted, because `_keys` looks one entry ahead.
-        limit = min(prefetch + 1, _CHUNK_MAX) if prefetch > 1 else _CHUNK_FIRST
+        limit = min(prefetch, _CHUNK_MAX) if prefetch > 1 else _CHUNK_FIRST
         wanted, start, ahead = prefetch, 1, 4
         while low < high:
             if wanted > 1:
@@ -288,7 +287,7 @@ class Transaction:
             else:
                 chunk = self._engine.scan_keys(scan, low, high, limit)
             for position, entry in enumerate(chunk):
-                if prefetch and position - 1 == start:
+                if prefetch and position == start:
                     self._fetch(scan, chunk[start : start + ahead])
                     start += ahead
                     ahead = min(ahead * 4, _PREFETCH_MAX)
