@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import pydantic
@@ -95,17 +96,21 @@ class Run:
         self.deleted_files: list[str] = []
         self.journal = Journal(journal)
         self.reader = DatabaseReader(transaction, runner.engine.catalog, journal=self.journal)
-        self.scheduler = Scheduler(self)
         # Deleted documents whose children a job has to see to.
         self._unfinished_deletions: list[str] = []
-        self.writer = DatabaseWriter(
-            transaction,
-            runner.engine.catalog,
-            journal=self.journal,
-            continuation=Continuation(
-                runner.engine.limits.cascade_batch_max, self._unfinished_deletions.extend
-            ),
+
+    @cached_property
+    def writer(self) -> DatabaseWriter:
+        engine = self.runner.engine
+        continuation = Continuation(engine.limits.cascade_batch_max, self._unfinished_deletions.extend)
+        return DatabaseWriter(
+            self.transaction, engine.catalog, journal=self.journal, continuation=continuation
         )
+
+    @property
+    def scheduler(self) -> Scheduler:
+        # Kept here it would refer back, and every run would wait for the garbage collector.
+        return Scheduler(self)
 
     def finish(self) -> None:
         """Schedule what this run leaves to be done, before it commits: one job for many deletions."""
