@@ -13,7 +13,7 @@ import pytest
 
 from .proxy import CuttingProxy, cutting_proxy
 from .script import Script
-from .server import DevServer
+from .server import CONFORMANCE, DevServer
 
 JS = Path(__file__).parent / "js"
 
@@ -26,8 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextlib.contextmanager
-def running_server(data: Path, *options: str) -> Iterator[DevServer]:
-    server = DevServer(data, *options)
+def running_server(data: Path, *options: str, app: Path = CONFORMANCE) -> Iterator[DevServer]:
+    server = DevServer(data, *options, app=app)
     server.start()
     try:
         yield server
@@ -38,8 +38,9 @@ def running_server(data: Path, *options: str) -> Iterator[DevServer]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[DevServer]:
-    with running_server(tmp_path / "data") as running:
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DevServer]:
+    """One of the module's `APP`, or of the conformance application."""
+    with running_server(tmp_path / "data", app=getattr(request.module, "APP", CONFORMANCE)) as running:
         yield running
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 
-CONFORMANCE = Path(__file__).parent.parent / "apps" / "conformance"
+APPS = Path(__file__).parent.parent / "apps"
+CONFORMANCE = APPS / "conformance"
 READY = re.compile(rb"reactivedb: serving http://127\.0\.0\.1:(\d+) site http://127\.0\.0\.1:(\d+) data ")
 START_DEADLINE_S = 20.0
 STOP_DEADLINE_S = 10.0
@@ -27,9 +28,8 @@ CALLER = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=
 class DevServer:
     """One server over one data folder; `start` again after `stop` or `kill` serves the same data."""
 
-    app = CONFORMANCE
-
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, app: Path = CONFORMANCE) -> None:
+        self.app = app
         self.data = data
         self.options = options
         self.port = 0

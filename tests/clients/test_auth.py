@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +13,9 @@ import pytest
 from reactivedb.auth.signing import SigningKey
 from reactivedb.testing import LocalIdentityProvider
 
-from .conftest import JsRun, StartsScript
+from .conftest import JsRun, StartsScript, running_server
 from .probe import Probe, add, probe
-from .server import CONFORMANCE, DevServer
-
-
-class MembersServer(DevServer):
-    app = CONFORMANCE.parent / "members"
+from .server import APPS, DevServer
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +27,11 @@ def provider() -> Iterator[LocalIdentityProvider]:
 @pytest.fixture(scope="module")
 def members(provider: LocalIdentityProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
     """One server for the module: it asks for the provider's keys once."""
-    running = MembersServer(tmp_path_factory.mktemp("members") / "data")
-    before = os.environ.get("REACTIVEDB_TEST_ISSUER")
-    os.environ["REACTIVEDB_TEST_ISSUER"] = provider.issuer
-    try:
-        running.start()
-        yield running
-    finally:
-        running.kill()
-        print(running.log)
-        if before is None:
-            del os.environ["REACTIVEDB_TEST_ISSUER"]
-        else:
-            os.environ["REACTIVEDB_TEST_ISSUER"] = before
+    data = tmp_path_factory.mktemp("members") / "data"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("REACTIVEDB_TEST_ISSUER", provider.issuer)
+        with running_server(data, app=APPS / "members") as running:
+            yield running
 
 
 @pytest.fixture

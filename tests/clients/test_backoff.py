@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from .conftest import StartsScript
 from .proxy import CuttingProxy
-from .server import DevServer
+from .server import APPS, DevServer
 
-
-class CrowdedServer(DevServer):
-    app = Path(__file__).parent.parent / "apps" / "crowded"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[DevServer]:
-    running = CrowdedServer(tmp_path / "data")
-    running.start()
-    try:
-        yield running
-    finally:
-        running.kill()
-        print(running.log)
+APP = APPS / "crowded"
 
 
 def reasons(proxy: CuttingProxy) -> list[str]:

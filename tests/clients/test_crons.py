@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from .conftest import JsRun
-from .server import CONFORMANCE, DevServer
+from .server import APPS
 
-
-class ClockworkServer(DevServer):
-    app = CONFORMANCE.parent / "clockwork"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[DevServer]:
-    running = ClockworkServer(tmp_path / "data")
-    running.start()
-    try:
-        yield running
-    finally:
-        running.kill()
-        print(running.log)
+APP = APPS / "clockwork"
 
 
 def test_h89_an_interval_ticks(js: JsRun) -> None:

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from .conftest import JsRun
-from .server import DevServer
+from .server import APPS, DevServer
 
-
-class KindsServer(DevServer):
-    app = Path(__file__).parent.parent / "apps" / "kinds"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[DevServer]:
-    running = KindsServer(tmp_path / "data")
-    running.start()
-    yield running
-    running.kill()
-    print(running.log)
+APP = APPS / "kinds"
 
 
 def test_h93_http_actions_answer_fetch_on_both_ports(server: DevServer, js: JsRun) -> None:

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from .conftest import StartsScript
-from .server import DevServer
+from .conftest import StartsScript, running_server
+from .server import APPS, DevServer
 
 DEADLINE_S = 120.0
 
 
-class LimitsServer(DevServer):
-    app = Path(__file__).parent.parent / "apps" / "limits"
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
-    running = LimitsServer(tmp_path_factory.mktemp("limits") / "data")
-    running.start()
-    try:
+    with running_server(tmp_path_factory.mktemp("limits") / "data", app=APPS / "limits") as running:
         yield running
-    finally:
-        running.kill()
-        print(running.log)
 
 
 def run(node: StartsScript, server: DevServer, case: str) -> None:

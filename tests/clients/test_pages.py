@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from reactivedb.values import UNSET, Int64, encode
 
 from .conftest import JsRun, StartsScript
 from .proxy import CuttingProxy
-from .server import DevServer
+from .server import APPS, DevServer
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "values"))
 from naive_values import compare, order_key
@@ -26,19 +25,7 @@ KEYS += [True, "", "Z", "a", "ab", "é", "\uffff", "😀", b"", b"a", [], [1.0],
 BOUNDS: list[list[str]] = [[], ["gt"], ["gte"], ["lt"], ["lte"], ["gte", "lt"], ["gt", "lte"]]
 
 
-class PagesServer(DevServer):
-    app = Path(__file__).parent.parent / "apps" / "pages"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[DevServer]:
-    running = PagesServer(tmp_path / "data")
-    running.start()
-    try:
-        yield running
-    finally:
-        running.kill()
-        print(running.log)
+APP = APPS / "pages"
 
 
 def real(value: Any) -> Any:

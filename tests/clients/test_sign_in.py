@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from .conftest import JS, JsRun, StartsScript
-from .server import CONFORMANCE, DevServer
+from .server import APPS, DevServer
 
 GUIDE = Path(__file__).parents[2] / "docs" / "auth.md"
 
 
-class AccountsServer(DevServer):
-    app = CONFORMANCE.parent / "accounts"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[DevServer]:
-    running = AccountsServer(tmp_path / "data")
-    running.start()
-    try:
-        yield running
-    finally:
-        running.kill()
-        print(running.log)
+APP = APPS / "accounts"
 
 
 def test_npms_client_signs_up_refreshes_survives_a_restart_and_signs_out(

@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from browser.conftest import CHROMIUM, FLAGS, page
-from clients.conftest import JS, npm_client
+from clients.conftest import JS, npm_client, running_server
 from clients.proxy import CuttingProxy, cutting_proxy
-from clients.server import DevServer
+from clients.server import APPS, DevServer
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from reactivedb.testing import LocalIdentityProvider
@@ -24,7 +24,6 @@ from reactivedb.testing import LocalIdentityProvider
 __all__ = ["npm_client", "page"]
 
 HERE = Path(__file__).parent
-APPS = HERE.parent / "apps"
 HTML = (
     "<!doctype html><meta charset=utf-8><link rel=icon href=data:,>"
     "<div id=root></div><script src=/hooks.js></script>"
@@ -117,23 +116,15 @@ def web(folder: Path, desk: TokenDesk) -> Iterator[str]:
         files.shutdown()
 
 
-class HooksServer(DevServer):
-    app = APPS / "hooks"
-
-
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory, provider: LocalIdentityProvider) -> Iterator[DevServer]:
     """One for all tests of hooks: each writes under a `name` of its own."""
     with pytest.MonkeyPatch.context() as environment:
         # It stays for the restarts.
         environment.setenv("REACTIVEDB_TEST_ISSUER", provider.issuer)
-        running = HooksServer(tmp_path_factory.mktemp("hooks") / "data")
-        running.start()
-        try:
+        data = tmp_path_factory.mktemp("hooks") / "data"
+        with running_server(data, app=APPS / "hooks") as running:
             yield running
-        finally:
-            running.kill()
-            print(running.log)
 
 
 @pytest.fixture

@@ -55,8 +55,6 @@ EXACT_MAX = 2**53
 
 
 class KindsServer(DevServer):
-    app = KINDS
-
     @property
     def resident_bytes(self) -> int:
         assert self.process is not None
@@ -71,7 +69,7 @@ class KindsServer(DevServer):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[KindsServer]:
-    running = KindsServer(tmp_path / "data")
+    running = KindsServer(tmp_path / "data", app=KINDS)
     running.start()
     yield running
     if running.process is not None and running.process.poll() is None:
