@@ -114,7 +114,7 @@ def add_batch(
     """Write the entries of stored documents into the open group."""
     entries: list[tuple[int, bytes, str]] = []
     for version in versions:
-        document = StoredDocument(table, version.id, version.ts, version.value)
+        document = StoredDocument.found(table, version.id, version.ts, version.value)
         if not document.gone:
             entries += entries_of(document, indexes)
     storage.add_index_entries(entries)

@@ -7,7 +7,10 @@ worked out when first asked for. The cache holds the newest version of a documen
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import KeysView
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import msgspec
 
 from ..values import Value, decode
 
@@ -22,8 +25,9 @@ _FIXED_SIZE_BYTES = 1_000
 _TEXT_COPIES = 3
 _VALUE_SIZE_BYTES = 60
 _DICT_SIZE_BYTES = 200
-# Enough for what a few hundred live queries read again; an id takes about 100 bytes.
-_OFFERED_MAX = 16_384
+# Ends of scans; enough to find again what a few hundred live queries read. A longer memory fills the cache
+# with what is read too seldom to pay: of ranges all over a million documents, that was a tenth of the cost.
+_OFFERED_MAX = 512
 
 
 class IndexKey(NamedTuple):
@@ -37,31 +41,34 @@ class IndexKey(NamedTuple):
         return [b"", *(self.key[:end] for end in self.ends), self.key]
 
 
-class StoredDocument:
+class StoredDocument(msgspec.Struct, eq=False):
     """One version of one document. `ts` is 0 while its commit has no timestamp yet.
 
-    A version that is older than a migration of its table is brought into the new form here, wherever it was
-    found (raises SchemaError `MigrationFailed`); `gone` is set if the migration deletes it.
+    A struct, because a range read makes one for each document that is not in the cache.
     """
 
-    __slots__ = ("_fields", "_keys", "_object", "_weight_bytes", "gone", "id", "json", "table", "ts")
+    table: TableState
+    id: str
+    ts: int
+    json: bytes
+    _fields: dict[str, Value] | None = None
+    # Its version is older than a migration of its table, which deletes it.
+    gone: bool = False
+    _object: Any = None
+    _keys: dict[int, IndexKey] | None = None
+    _weight_bytes: int = 0
 
-    def __init__(
-        self, table: TableState, id: str, ts: int, json: bytes, *, fields: dict[str, Value] | None = None
-    ) -> None:
-        self.table = table
-        self.id = id
-        self.ts = ts
-        self.gone = False
-        if fields is None and table.upgrade is not None and ts <= table.upgrade.until_ts:
-            upgraded = table.upgrade.apply(ts, json)
-            self.gone = upgraded is None
-            json, fields = upgraded or (json, None)
-        self.json = json
-        self._fields = fields
-        self._object: Any = None
-        self._keys: dict[int, IndexKey] = {}
-        self._weight_bytes = 0
+    @classmethod
+    def found(cls, table: TableState, id: str, ts: int, json: bytes) -> StoredDocument:
+        """A version that was found in the storage, brought into the form of now if it is older.
+
+        Raises:
+            SchemaError: `MigrationFailed`.
+        """
+        if table.upgrade is None or ts > table.upgrade.until_ts:
+            return cls(table, id, ts, json)
+        upgraded = table.upgrade.apply(ts, json)
+        return cls(table, id, ts, *(upgraded or (json, None)), upgraded is None)
 
     @property
     def fields(self) -> dict[str, Value]:
@@ -106,9 +113,13 @@ class StoredDocument:
         return made
 
     def key(self, index: IndexState) -> IndexKey:
-        found = self._keys.get(index.number)
+        # Only what is written or follows a write is asked for its keys.
+        keys = self._keys
+        if keys is None:
+            keys = self._keys = {}
+        found = keys.get(index.number)
         if found is None:
-            found = self._keys[index.number] = index.key_of(self)
+            found = keys[index.number] = index.key_of(self)
         return found
 
 
@@ -122,7 +133,7 @@ class DocumentCache:
     def __init__(self, size_bytes_max: int) -> None:
         self._size_bytes_max = size_bytes_max
         self._size_bytes = 0
-        # The ids that were offered lately, in two generations of about `_OFFERED_MAX`.
+        # The ends of what was offered lately, in two generations of about `_OFFERED_MAX`.
         self._offered: set[str] = set()
         self._offered_before: set[str] = set()
         self._documents: OrderedDict[str, StoredDocument] = OrderedDict()
@@ -137,15 +148,20 @@ class DocumentCache:
             self._documents.move_to_end(id)
         return found
 
-    def __contains__(self, id: str) -> bool:
-        """Whether it is there; unlike `get`, no use of it."""
-        return id in self._documents
+    @property
+    def ids(self) -> KeysView[str]:
+        """What is there; unlike `get`, looking at it is no use of a document."""
+        return self._documents.keys()
 
-    def offer(self, documents: dict[str, StoredDocument]) -> None:
-        """Keep the documents that were offered lately; of the others, remember that they were."""
-        for id in self._offered.intersection(documents) | self._offered_before.intersection(documents):
-            self.put(documents[id])
-        self._offered.update(documents)
+    def offer(self, documents: dict[str, StoredDocument], ends: set[str]) -> None:
+        """Keep what a scan has fetched if it begins or ends where one did lately; else remember that.
+
+        `ends` are the first and the last id.
+        """
+        if not (ends.isdisjoint(self._offered) and ends.isdisjoint(self._offered_before)):
+            for document in documents.values():
+                self.put(document)
+        self._offered |= ends
         if len(self._offered) >= _OFFERED_MAX:
             self._offered_before, self._offered = self._offered, set()
 

@@ -122,27 +122,30 @@ class Engine:
             version = self.storage.get(table.number, id)
             if version is None:
                 return None
-            document = StoredDocument(table, id, version.ts, version.value)
+            document = StoredDocument.found(table, id, version.ts, version.value)
             if document.gone:
                 return None
             self.cache.put(document)
         return document
 
     def fetch(self, table: TableState, ids: Iterable[str]) -> dict[str, StoredDocument]:
-        """Those of the documents that are not in the cache, by one statement."""
-        missing = [id for id in ids if id not in self.cache]
-        return self._offered(table, self.storage.get_many(table.number, missing)) if missing else {}
+        """Those of the documents of a scan that are not in the cache, by one statement."""
+        cached = self.cache.ids
+        missing = [id for id in ids if id not in cached]
+        if not missing:
+            return {}
+        return self._offered(table, self.storage.get_many(table.number, missing), {missing[0], missing[-1]})
 
     def _offered(
-        self, table: TableState, versions: Iterable[tuple[str, int, bytes]]
+        self, table: TableState, versions: Iterable[tuple[str, int, bytes]], ends: set[str]
     ) -> dict[str, StoredDocument]:
         """What is not in the cache, as documents that are offered to it."""
-        fetched: dict[str, StoredDocument] = {}
-        for id, ts, value in versions:
-            document = StoredDocument(table, id, ts, value)
-            if not document.gone:
-                fetched[id] = document
-        self.cache.offer(fetched)
+        if table.upgrade is None:
+            fetched = {id: StoredDocument(table, id, ts, value) for id, ts, value in versions}
+        else:
+            found = (StoredDocument.found(table, *version) for version in versions)
+            fetched = {document.id: document for document in found if not document.gone}
+        self.cache.offer(fetched, ends)
         return fetched
 
     def check_id(self, id: str, table_name: str, path: str) -> None:
@@ -196,16 +199,17 @@ class Engine:
         rows = self.storage.scan_documents(
             scan.index.number, low, high, table.number, reverse=scan.reverse, limit=limit
         )
-        cache = self.cache
-        missing = [(id, ts, value) for _, id, ts, value in rows[:wanted] if id not in cache]
+        cached = self.cache.ids
+        missing = [(id, ts, value) for _, id, ts, value in rows[:wanted] if id not in cached]
         if 2 * len(missing) < min(wanted, len(rows)):
             self._uncached_tables.discard(table.number)
-        return [(key, id) for key, id, _, _ in rows], self._offered(table, missing)
+        fetched = self._offered(table, missing, {missing[0][0], missing[-1][0]}) if missing else {}
+        return [(key, id) for key, id, _, _ in rows], fetched
 
     def _is_there(self, table: TableState, version: StoredVersion) -> bool:
         if self.cache.get(version.id) is not None:
             return True
-        document = StoredDocument(table, version.id, version.ts, version.value)
+        document = StoredDocument.found(table, version.id, version.ts, version.value)
         if not document.gone:
             self.cache.put(document)
         return not document.gone

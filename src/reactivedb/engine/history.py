@@ -82,7 +82,7 @@ def begin_at(engine: Engine, ts: int) -> Transaction:
                 continue
             past: StoredDocument | None = None
             if write.prev_ts is not None:
-                past = StoredDocument(table, write.id, write.prev_ts, texts[write.id])
+                past = StoredDocument.found(table, write.id, write.prev_ts, texts[write.id])
                 past = None if past.gone else past
             transaction.overlay_past(engine.load(table, write.id), past, table=table, id=write.id)
     return transaction
@@ -128,7 +128,7 @@ def versions_of(engine: Engine, id: str, *, limit: int) -> list[tuple[int, Store
         if not found:
             break  # given up by the retention
         [write] = found
-        document = None if write.value is None else StoredDocument(table, id, ts, write.value)
+        document = None if write.value is None else StoredDocument.found(table, id, ts, write.value)
         versions.append((ts, None if document is None or document.gone else document))
         ts = write.prev_ts
     return versions

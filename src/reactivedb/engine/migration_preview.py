@@ -48,7 +48,7 @@ def _look_through(engine: Engine, preview: MigrationPreview, example_count: int)
     table = engine.catalog.table(preview.table)
     for version in stored_versions(engine.storage, table.number):
         preview.total += 1
-        document = StoredDocument(table, version.id, version.ts, version.value)
+        document = StoredDocument.found(table, version.id, version.ts, version.value)
         if not document.gone and document.json == version.value:
             continue
         if document.gone:

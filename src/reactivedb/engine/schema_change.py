@@ -160,9 +160,9 @@ class _Change:
                 self._catalog.check_id(found.id, found.table, found.path)
 
     def _document(self, table: TableState, version: StoredVersion, count: int) -> StoredDocument:
-        document = StoredDocument(table, version.id, version.ts, version.value)
+        document = StoredDocument.found(table, version.id, version.ts, version.value)
         if count <= _REPEATED_COUNT and table.name in self._plan.starting:
-            again = StoredDocument(table, version.id, version.ts, version.value)
+            again = StoredDocument.found(table, version.id, version.ts, version.value)
             if (document.gone, document.json) != (again.gone, again.json):
                 raise SchemaError(
                     "the migration gives something else each time it is asked - let it use nothing but the "

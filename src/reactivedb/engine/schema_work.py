@@ -160,7 +160,7 @@ def _within_size(versions: list[StoredVersion]) -> list[StoredVersion]:
 
 
 def _rewritten(table: TableState, version: StoredVersion) -> DocumentWrite:
-    document = StoredDocument(table, version.id, version.ts, version.value)
+    document = StoredDocument.found(table, version.id, version.ts, version.value)
     return DocumentWrite(table.number, version.id, version.ts, None if document.gone else document.json)
 
 

@@ -382,7 +382,7 @@ class Transaction:
         check_document_limits(self._limits, table.name, fields, json)
         self._begin_write(len(json))
         id = str(fields["_id"])
-        self._set_pending(id, PendingWrite(table, base, StoredDocument(table, id, 0, json, fields=fields)))
+        self._set_pending(id, PendingWrite(table, base, StoredDocument(table, id, 0, json, fields)))
 
     def _base_of(self, document: StoredDocument) -> StoredDocument | None:
         """The version in the state below; the first write of a document in this run still knows it."""

@@ -10,7 +10,7 @@ out of that when the first of them is asked for.
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -186,6 +186,7 @@ class Document(_CamelCaseModel):
 
         Raises: ValidationError `DocumentNotStored`.
         """
+        _read(self)
         try:
             return self._stored_creation_time
         except AttributeError:
@@ -217,6 +218,7 @@ def unread(document_class: type[Document], id: str, json: bytes) -> Document:
     document = object.__new__(document_class)
     _set_id(document, Id(id))  # pyright: ignore[reportUnknownArgumentType]
     _set_json(document, json)
+    _set_creation_time(document, None)
     return document
 
 
@@ -229,16 +231,10 @@ def _read(document: Document) -> bool:
 
 
 def is_unread(document: Document) -> bool:
-    # With the fields comes the creation time; what was never stored has no text either.
-    return _lacks(document, _get_creation_time) and not _lacks(document, _get_json)
-
-
-def _lacks(document: Document, get_slot: Callable[[Document], Any]) -> bool:
     try:
-        get_slot(document)
+        return _get_creation_time(document) is None
     except AttributeError:
-        return True
-    return False
+        return False  # never stored
 
 
 def mark_stored(document: Document, id: str, creation_time: float, json: bytes | None) -> None:
@@ -246,6 +242,11 @@ def mark_stored(document: Document, id: str, creation_time: float, json: bytes |
     _set_id(document, Id(id) if type(id) is str else id)  # pyright: ignore[reportUnknownArgumentType]
     _set_creation_time(document, creation_time)
     _set_json(document, json)
+
+
+def mark_read(document: Document, creation_time: float) -> None:
+    """The fields of a document that was `unread` are there."""
+    _set_creation_time(document, creation_time)
 
 
 _slots: Any = Document.__dict__

@@ -23,6 +23,7 @@ from reactivedb.schema.document import (
     Document,
     Id,
     declared_indexes,
+    mark_read,
     mark_stored,
     unread,
 )
@@ -256,7 +257,7 @@ class TableDefinition:
         assert self._model is not None
         fields = cast("dict[str, Value]", decode(json))
         self._model.furnish(document, self._model.load_fields(fields))
-        self._mark(document, fields, json)
+        mark_read(document, cast("float", fields[CREATION_TIME_FIELD]))
 
     def _mark(self, document: Any, fields: dict[str, Value], json: bytes | None) -> None:
         mark_stored(
