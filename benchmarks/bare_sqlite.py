@@ -7,6 +7,7 @@ with a WAL and one `fdatasync` per commit, which is the cheapest way to make the
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ class BareSqlite:
         self._connection.pragma("journal_mode", "WAL")
         self._connection.pragma("synchronous", "NORMAL")
         self._cursor = self._connection.cursor()
+        # Above all that the owner of the file will give.
+        self._numbers = itertools.count(2**62)
         # The file is there once something was written.
         self._cursor.execute("REPLACE INTO meta VALUES ('probe', '')")
         self._wal = os.open(f"{path}-wal", os.O_RDWR)
@@ -68,14 +71,29 @@ class BareSqlite:
                 "INSERT INTO log VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))",
                 [(ts, n, w.table_number, w.id, w.prev_ts, w.value) for n, w in enumerate(commit.writes)],
             )
+            numbers: dict[str, int] = {}
+            for write in commit.writes:
+                if write.prev_ts is None:
+                    numbers[write.id] = next(self._numbers)
             run_many(
-                "REPLACE INTO documents VALUES (?, ?, ?, CAST(? AS TEXT))",
-                [(w.table_number, w.id, ts, w.value) for w in commit.writes],
+                "INSERT INTO documents VALUES (?, ?, ?, ?, CAST(? AS TEXT))",
+                [
+                    (numbers[w.id], w.table_number, w.id, ts, w.value)
+                    for w in commit.writes
+                    if w.id in numbers
+                ],
+            )
+            run_many(
+                "UPDATE documents SET ts = ?, value = CAST(? AS TEXT) WHERE table_number = ? AND id = ?",
+                [(ts, w.value, w.table_number, w.id) for w in commit.writes if w.id not in numbers],
             )
             if commit.index_removed:
                 run_many("DELETE FROM index_entries WHERE index_number = ? AND key = ?", commit.index_removed)
             if commit.index_added:
-                run_many("REPLACE INTO index_entries VALUES (?, ?, ?)", commit.index_added)
+                run_many(
+                    "REPLACE INTO index_entries VALUES (?, ?, ?, ?)",
+                    [(*entry, numbers[entry[2]]) for entry in commit.index_added],
+                )
             if (outcome := commit.outcome) is not None:
                 run(
                     "INSERT INTO outcomes VALUES (?, ?, ?, CAST(? AS TEXT), ?)",

@@ -273,9 +273,9 @@ class Bare:
 
     def _twenty(self, low: bytes, high: bytes, index: int | None = None) -> list[Any]:
         return self._all(
-            "SELECT key, value FROM index_entries JOIN documents USING (id) "
-            "WHERE index_number = ? AND key >= ? AND key < ? AND table_number = ? ORDER BY key LIMIT 20",
-            (index or self._index, low, high, self._table),
+            "SELECT key, value FROM index_entries JOIN documents ON number = document_number "
+            "WHERE index_number = ? AND key >= ? AND key < ? ORDER BY key LIMIT 20",
+            (index or self._index, low, high),
         )
 
     def _count(self) -> object:

@@ -60,7 +60,7 @@ def test_an_index_row_is_replaced_and_its_entries_stay(storage: Storage) -> None
 def test_a_dropped_index_takes_its_entries_with_it(storage: Storage) -> None:
     storage.put_index(INDEX)
     storage.append(insert(1, "a"))
-    storage.add_index_entries([(2, b"other", "a")])
+    storage.add_index_entries(TABLE.number, [(2, b"other", "a")])
     storage.drop_index(INDEX.number)
     storage.drop_index(99)
     assert storage.catalog().indexes == []
@@ -118,7 +118,7 @@ def test_a_rollback_returns_to_the_last_flush(storage: Storage) -> None:
             outcome=Outcome("session", 1, 3, b"1", ("line",)),
         )
     )
-    storage.add_index_entries([(INDEX.number, b"zzz", "b")])
+    storage.add_index_entries(TABLE.number, [(INDEX.number, b"zzz", "b")])
     storage.set_meta("name", "after")
     storage.put_table(TableRow(10_002, "users"))
     storage.drop_index(INDEX.number)
@@ -165,7 +165,7 @@ def test_entries_that_end_in_an_exception_take_the_group_with_them(storage: Stor
 
     storage.append(insert(1, "a"))
     with pytest.raises(RuntimeError):
-        storage.add_index_entries(entries())
+        storage.add_index_entries(TABLE.number, entries())
     storage.flush()
     assert storage.scan(INDEX.number, b"", LAST, limit=9) == []
     assert storage.catalog().last_ts == 0
@@ -232,7 +232,7 @@ def test_documents_are_scanned_both_ways_between_ids(storage: Storage) -> None:
 
 def test_entries_are_scanned_both_ways_between_keys(storage: Storage) -> None:
     keys = [b"\x01", b"\x01\x00", b"\x01\xff", b"\x02", b"\x80"]
-    storage.add_index_entries((INDEX.number, key, key.hex()) for key in reversed(keys))
+    storage.add_index_entries(TABLE.number, [(INDEX.number, key, key.hex()) for key in reversed(keys)])
 
     def scanned(low: bytes, high: bytes, *, reverse: bool = False, limit: int = 9) -> list[bytes]:
         return [key for key, _ in storage.scan(INDEX.number, low, high, reverse=reverse, limit=limit)]
@@ -250,7 +250,7 @@ def test_entries_are_scanned_both_ways_between_keys(storage: Storage) -> None:
 @pytest.mark.parametrize("reverse", [False, True])
 def test_documents_come_with_the_entries_that_point_at_them(storage: Storage, reverse: bool) -> None:
     storage.append(insert(1, "a", "b", "c"))
-    storage.add_index_entries([(INDEX.number, b"\x02", "a"), (INDEX.number, b"\x03", "c")])
+    storage.add_index_entries(TABLE.number, [(INDEX.number, b"\x02", "a"), (INDEX.number, b"\x03", "c")])
 
     def found(low: bytes, high: bytes, limit: int) -> list[tuple[bytes, str, int, bytes]]:
         return storage.scan_documents(INDEX.number, low, high, TABLE.number, reverse=reverse, limit=limit)
@@ -271,8 +271,8 @@ def test_a_key_that_a_commit_removes_and_adds_is_there_after_it(storage: Storage
 
 
 def test_entries_are_filled_in_without_a_commit_and_again(storage: Storage) -> None:
-    storage.add_index_entries((INDEX.number, b"%d" % n, "old") for n in range(3))
-    storage.add_index_entries([(INDEX.number, b"1", "new")])
+    storage.add_index_entries(TABLE.number, [(INDEX.number, b"%d" % n, "old") for n in range(3)])
+    storage.add_index_entries(TABLE.number, [(INDEX.number, b"1", "new")])
     storage.flush()
     assert storage.scan(INDEX.number, b"", LAST, limit=9) == [(b"0", "old"), (b"1", "new"), (b"2", "old")]
     assert storage.catalog().last_ts == 0
@@ -361,7 +361,7 @@ def test_the_check_finds_what_does_not_fit_together(storage: Storage, wrong: Com
         lambda storage: storage.put_index(INDEX),
         lambda storage: storage.drop_index(1),
         lambda storage: storage.append(insert(2, "b")),
-        lambda storage: storage.add_index_entries([(1, b"", "a")]),
+        lambda storage: storage.add_index_entries(TABLE.number, [(1, b"", "a")]),
         lambda storage: storage.flush(),
         lambda storage: storage.sync(),
         lambda storage: storage.rollback(),

@@ -31,9 +31,12 @@ from reactivedb.storage import (
 
 from .commits import text_of
 
-IDS = st.sampled_from([f"id{n}" for n in range(6)])
+# An id belongs to one table, an index too.
+TABLE_OF_ID = {f"{table}id{n}": table for table in (1, 2) for n in range(6)}
+TABLE_OF_INDEX = {1: 1, 2: 1, 3: 2}
+IDS = st.sampled_from(list(TABLE_OF_ID))
 TABLES = st.sampled_from([1, 2])
-INDEXES = st.sampled_from([1, 2, 3])
+INDEXES = st.sampled_from(list(TABLE_OF_INDEX))
 KEYS = st.binary(max_size=3).filter(lambda key: not key.startswith(b"\xff"))
 BOUNDS = st.binary(max_size=3) | st.just(b"\xff")
 LIMITS = st.integers(0, 8)
@@ -69,7 +72,7 @@ class SqliteAgainstMemory(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         gap=st.integers(1, 3),
-        documents=st.lists(st.tuples(TABLES, IDS), unique=True, max_size=4),
+        documents=st.lists(IDS, unique=True, max_size=4),
         removed=st.lists(st.tuples(INDEXES, KEYS), max_size=3),
         added=st.lists(st.tuples(INDEXES, KEYS, IDS), max_size=3),
         with_outcome=st.booleans(),
@@ -78,18 +81,27 @@ class SqliteAgainstMemory(RuleBasedStateMachine):
         self,
         data: st.DataObject,
         gap: int,
-        documents: list[tuple[int, str]],
+        documents: list[str],
         removed: list[tuple[int, bytes]],
         added: list[tuple[int, bytes, str]],
         with_outcome: bool,
     ) -> None:
         self.ts += gap
         writes: list[DocumentWrite] = []
-        for table_number, document_id in documents:
+        for document_id in documents:
+            table_number = TABLE_OF_ID[document_id]
             before = self.memory.get(table_number, document_id)
             creation_time = data.draw(st.none() | CREATION_TIMES)
             value = None if creation_time is None else text_of(document_id, creation_time)
             writes.append(DocumentWrite(table_number, document_id, before and before.ts, value))
+        written = {write.id for write in writes if write.value is not None}
+        added = [entry for entry in added if entry[2] in written and self.fits(entry)]
+        removed = removed + [
+            (index, key)
+            for index in TABLE_OF_INDEX
+            for key, id in self.memory.scan(index, b"", b"\xff", limit=1000)
+            if id in documents and id not in written
+        ]
         with_outcome = with_outcome or not writes
         outcome = (
             Outcome(f"session{self.ts % 2}", self.ts, self.ts, b"1", ("line",)) if with_outcome else None
@@ -97,9 +109,13 @@ class SqliteAgainstMemory(RuleBasedStateMachine):
         commit = Commit(self.ts, writes, removed, added, outcome)
         self.change(lambda storage: storage.append(commit))
 
-    @rule(number=INDEXES, table=TABLES, name=st.sampled_from(["by_a", "by_b"]))
-    def put_index(self, number: int, table: int, name: str) -> None:
-        self.change(lambda storage: storage.put_index(IndexRow(number, table, name, (name,), "d", "ready")))
+    def fits(self, entry: tuple[int, bytes, str]) -> bool:
+        return TABLE_OF_INDEX[entry[0]] == TABLE_OF_ID[entry[2]]
+
+    @rule(number=INDEXES, name=st.sampled_from(["by_a", "by_b"]))
+    def put_index(self, number: int, name: str) -> None:
+        row = IndexRow(number, TABLE_OF_INDEX[number], name, (name,), "d", "ready")
+        self.change(lambda storage: storage.put_index(row))
 
     @rule(number=INDEXES)
     def drop_index(self, number: int) -> None:
@@ -110,9 +126,11 @@ class SqliteAgainstMemory(RuleBasedStateMachine):
         if all(row.number != number for row in self.memory.catalog().tables):
             self.change(lambda storage: storage.put_table(TableRow(number, f"table{number}")))
 
-    @rule(entries=st.lists(st.tuples(INDEXES, KEYS, IDS), max_size=5))
-    def fill(self, entries: list[tuple[int, bytes, str]]) -> None:
-        self.change(lambda storage: storage.add_index_entries(iter(entries)))
+    @rule(table=TABLES, entries=st.lists(st.tuples(INDEXES, KEYS, IDS), max_size=5))
+    def fill(self, table: int, entries: list[tuple[int, bytes, str]]) -> None:
+        stored = {version.id for version in self.memory.scan_table(table, "", None, limit=1000)}
+        entries = [entry for entry in entries if entry[2] in stored and self.fits(entry)]
+        self.change(lambda storage: storage.add_index_entries(table, iter(entries)))
 
     @rule(value=st.text(max_size=3).filter(lambda text: "\0" not in text))
     def set_meta(self, value: str) -> None:
@@ -149,6 +167,10 @@ class SqliteAgainstMemory(RuleBasedStateMachine):
     def scan(self, index: int, low: bytes, high: bytes, reverse: bool, limit: int) -> None:
         self.both(lambda storage: storage.scan(index, low, high, reverse=reverse, limit=limit))
         self.both(lambda storage: storage.count(index, low, high))
+        table = TABLE_OF_INDEX[index]
+        self.both(
+            lambda storage: storage.scan_documents(index, low, high, table, reverse=reverse, limit=limit)
+        )
 
     @rule(table=TABLES, low=IDS | st.just(""), high=IDS | st.none(), reverse=st.booleans(), limit=LIMITS)
     def scan_table(self, table: int, low: str, high: str | None, reverse: bool, limit: int) -> None:

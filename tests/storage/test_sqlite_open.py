@@ -15,6 +15,7 @@ import pytest
 
 from reactivedb.errors import StorageError
 from reactivedb.storage import Outcome, SqliteStorage, TableRow, open_sqlite
+from reactivedb.storage.sqlite_schema import FORMAT_VERSION
 
 from .commits import INDEX, TABLE, commit, insert, text_of, write
 
@@ -169,7 +170,7 @@ def _foreign(path: Path) -> None:
 def _newer(path: Path) -> None:
     open_sqlite(path).close()
     with sqlite3.connect(path) as other:
-        other.execute("PRAGMA user_version = 2")
+        other.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
     other.close()
 
 

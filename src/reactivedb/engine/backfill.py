@@ -117,7 +117,7 @@ def add_batch(
         document = StoredDocument.found(table, version.id, version.ts, version.value)
         if not document.gone:
             entries += entries_of(document, indexes)
-    storage.add_index_entries(entries)
+    storage.add_index_entries(table.number, entries)
 
 
 @dataclass(frozen=True, slots=True)

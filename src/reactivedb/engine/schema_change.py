@@ -139,9 +139,9 @@ class _Change:
                 continue
             entries += entries_of(document, indexes)
             if len(entries) >= BATCH:
-                self._storage.add_index_entries(entries)
+                self._storage.add_index_entries(table.number, entries)
                 entries = []
-        self._storage.add_index_entries(entries)
+        self._storage.add_index_entries(table.number, entries)
         self._counts[table.name] = count
 
     def _check(self, table: TableState, document: StoredDocument, *, is_checked: bool) -> None:

@@ -50,7 +50,8 @@ class Commit:
     """One transaction: at most one write per document; `ts` lies above every earlier one.
 
     It has a write or an outcome: nothing else would keep its `ts`.
-    Entries are removed before others are added, so that a key may be in both lists.
+    Entries are removed before others are added, so that a key may be in both lists. An entry is added by a
+    commit that writes its document, and removed at the latest by the one that deletes it.
     """
 
     ts: int
@@ -174,8 +175,11 @@ class Storage(Protocol):
         """Add a commit to the log and to the state, all or nothing."""
         ...
 
-    def add_index_entries(self, entries: Iterable[tuple[int, bytes, str]]) -> None:
-        """Back-fill `(index number, key, document id)`; a key that is there already is replaced."""
+    def add_index_entries(self, table_number: int, entries: Iterable[tuple[int, bytes, str]]) -> None:
+        """Back-fill `(index number, key, document id)`; a key that is there already is replaced.
+
+        The documents are stored, all in this table.
+        """
         ...
 
     def flush(self) -> None:

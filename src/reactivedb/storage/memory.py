@@ -147,7 +147,7 @@ class MemoryStorage:
             assert request not in self._outcomes, f"the outcome of {request} is recorded already"
             self._put(self._outcomes, request, outcome)
 
-    def add_index_entries(self, entries: Iterable[tuple[int, bytes, str]]) -> None:
+    def add_index_entries(self, table_number: int, entries: Iterable[tuple[int, bytes, str]]) -> None:
         self._check_open()
         try:
             for index_number, key, document_id in entries:

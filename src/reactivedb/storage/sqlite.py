@@ -37,6 +37,19 @@ from .lock import FileLock
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_sqlite_error, storage_error
 from .sqlite_log import SqliteLog
+from .sqlite_state import (
+    COUNT,
+    COUNT_ALL,
+    GET,
+    GET_MANY,
+    GET_SOME,
+    SCAN,
+    SCAN_DOCUMENTS,
+    SCAN_TABLE,
+    SqliteState,
+    entries_astray,
+    reversed_order,
+)
 from .wal_sync import WalSync
 
 # What `_creationTime` reached, and the `ts` up to which the log was read for it.
@@ -45,40 +58,12 @@ _CREATION_TIME_TS = "storage.creation_time_max_ts"
 
 # Bytes are bound as they are and made text by SQLite: no copy through a Python string.
 _PUT_LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))"
-_PUT_DOCUMENT = "REPLACE INTO documents VALUES (?, ?, ?, CAST(? AS TEXT))"
-_DELETE_DOCUMENT = "DELETE FROM documents WHERE table_number = ? AND id = ?"
-_PUT_ENTRY = "REPLACE INTO index_entries VALUES (?, ?, ?)"
-_DELETE_ENTRY = "DELETE FROM index_entries WHERE index_number = ? AND key = ?"
 _PUT_INDEX = "REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_META = "REPLACE INTO meta VALUES (?, ?)"
 
-_GET = "SELECT ts, CAST(value AS BLOB) FROM documents WHERE table_number = ? AND id = ?"
-_GET_MANY = (
-    "SELECT id, ts, CAST(value AS BLOB) FROM documents "
-    "WHERE table_number = ? AND id IN (SELECT value FROM json_each(?))"
-)
-_GET_SOME = tuple(
-    f"SELECT id, ts, CAST(value AS BLOB) FROM documents WHERE table_number = ? AND id IN ({'?, ' * count}?)"
-    for count in range(32)
-)
-_SCAN = (
-    "SELECT key, id FROM index_entries WHERE index_number = ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
-)
-_SCAN_REVERSE = _SCAN.replace("ORDER BY key", "ORDER BY key DESC")
-_SCAN_DOCUMENTS = (
-    "SELECT key, entry.id, ts, CAST(value AS BLOB) "
-    "FROM index_entries AS entry CROSS JOIN documents AS document "
-    "WHERE index_number = ? AND key >= ? AND key < ? AND table_number = ? AND document.id = entry.id "
-    "ORDER BY key LIMIT ?"
-)
-_SCAN_DOCUMENTS_REVERSE = _SCAN_DOCUMENTS.replace("ORDER BY key", "ORDER BY key DESC")
-_SCAN_TABLE = (
-    "SELECT id, ts, CAST(value AS BLOB) FROM documents WHERE table_number = ? AND id >= ? AND id < ? "
-    "ORDER BY id LIMIT ?"
-)
-_SCAN_TABLE_REVERSE = _SCAN_TABLE.replace("ORDER BY id", "ORDER BY id DESC")
-_COUNT = "SELECT count(*) FROM index_entries WHERE index_number = ? AND key >= ? AND key < ?"
-_COUNT_ALL = "SELECT count(*) FROM index_entries WHERE index_number = ?"
+_SCAN_REVERSE = reversed_order(SCAN)
+_SCAN_DOCUMENTS_REVERSE = reversed_order(SCAN_DOCUMENTS)
+_SCAN_TABLE_REVERSE = reversed_order(SCAN_TABLE)
 _LOG_COLUMNS = "SELECT ts, position, table_number, id, prev_ts, CAST(value AS BLOB) FROM log "
 _LOG = _LOG_COLUMNS + "WHERE ts > ? ORDER BY ts, position LIMIT ?"
 _LOG_REST = _LOG_COLUMNS + "WHERE ts = ? AND position > ? ORDER BY position"
@@ -125,6 +110,7 @@ class SqliteStorage:
         self._sync_lock = threading.Lock()
         self._last_ts = self._flushed_ts = 0
         self._log = SqliteLog()
+        self._state = SqliteState()
         self._checkpointed_pages = self._pages_written()
 
     def relax(self) -> None:
@@ -143,6 +129,8 @@ class SqliteStorage:
         self._wal.renew()
         # With a full disk, or a reader (the `sqlite3` shell) in the way, the WAL stays: it is durable now.
         self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        sqlite_schema.renew(self._connection)
+        self._state.load(self._read)
         # What was recovered may be shown to others from now on.
         self._wal.sync()
 
@@ -205,31 +193,17 @@ class SqliteStorage:
 
     def append(self, commit: Commit) -> None:
         ts = commit.ts
-        log: list[tuple[int, int, int, str, int | None, bytes | None]] = []
-        put: list[tuple[int, str, int, bytes]] = []
-        deleted: list[tuple[int, str]] = []
-        for position, write in enumerate(commit.writes):
-            value = write.value
-            log.append((ts, position, write.table_number, write.id, write.prev_ts, value))
-            if value is None:
-                deleted.append((write.table_number, write.id))
-            else:
-                put.append((write.table_number, write.id, ts, value))
+        log = [
+            (ts, position, write.table_number, write.id, write.prev_ts, write.value)
+            for position, write in enumerate(commit.writes)
+        ]
         try:
             self._begin()
             assert ts > self._last_ts, f"commit at {ts}, but the last one was at {self._last_ts}"
             assert log or commit.outcome, f"the commit at {ts} has no write and no outcome"
-            many = self._write.executemany
             if log:
-                many(_PUT_LOG, log)
-            if put:
-                many(_PUT_DOCUMENT, put)
-            if deleted:
-                many(_DELETE_DOCUMENT, deleted)
-            if commit.index_removed:
-                many(_DELETE_ENTRY, commit.index_removed)
-            if commit.index_added:
-                many(_PUT_ENTRY, commit.index_added)
+                self._write.executemany(_PUT_LOG, log)
+            self._state.apply(self._write, commit)
             if commit.outcome is not None:
                 self._write.execute(sqlite_outcomes.PUT, sqlite_outcomes.to_row(commit.outcome))
             self._log.appended([len(row[5] or b"") for row in log])
@@ -240,10 +214,10 @@ class SqliteStorage:
             self._abandon_group()
             raise
 
-    def add_index_entries(self, entries: Iterable[tuple[int, bytes, str]]) -> None:
+    def add_index_entries(self, table_number: int, entries: Iterable[tuple[int, bytes, str]]) -> None:
         try:
             self._begin()
-            self._write.executemany(_PUT_ENTRY, entries)
+            self._state.fill_in(self._write, table_number, entries)
         except apsw.Error as error:
             raise self._group_failed(error, "fill an index") from error
         except BaseException:
@@ -325,40 +299,36 @@ class SqliteStorage:
     # Reading
 
     def get(self, table_number: int, id: str) -> StoredVersion | None:
-        rows = self._rows(_GET, (table_number, id))
+        rows = self._rows(GET, (table_number, id))
         return StoredVersion(id, *rows[0]) if rows else None
 
     def get_many(self, table_number: int, ids: Collection[str]) -> list[tuple[str, int, bytes]]:
-        if 0 < len(ids) <= len(_GET_SOME):
-            # Named one by one they are found in two thirds of the time.
-            return self._rows(_GET_SOME[len(ids) - 1], (table_number, *ids))
-        return self._rows(_GET_MANY, (table_number, json.dumps(list(ids))))
+        if 0 < len(ids) <= len(GET_SOME):
+            return self._rows(GET_SOME[len(ids) - 1], (table_number, *ids))
+        return self._rows(GET_MANY, (table_number, json.dumps(list(ids))))
 
     def scan(
         self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
     ) -> list[tuple[bytes, str]]:
-        return self._rows(_SCAN_REVERSE if reverse else _SCAN, (index_number, low, high, limit))
+        return self._rows(_SCAN_REVERSE if reverse else SCAN, (index_number, low, high, limit))
 
     def scan_documents(
         self, index_number: int, low: bytes, high: bytes, table_number: int, *, reverse: bool, limit: int
     ) -> list[tuple[bytes, str, int, bytes]]:
-        statement = _SCAN_DOCUMENTS_REVERSE if reverse else _SCAN_DOCUMENTS
-        return self._rows(statement, (index_number, low, high, table_number, limit))
+        statement = _SCAN_DOCUMENTS_REVERSE if reverse else SCAN_DOCUMENTS
+        return self._rows(statement, (index_number, low, high, limit))
 
     def scan_table(
         self, table_number: int, low_id: str, high_id: str | None, *, reverse: bool = False, limit: int
     ) -> list[StoredVersion]:
         high = _ABOVE_ALL_TEXT if high_id is None else high_id
-        rows = self._rows(
-            _SCAN_TABLE_REVERSE if reverse else _SCAN_TABLE, (table_number, low_id, high, limit)
-        )
+        rows = self._rows(_SCAN_TABLE_REVERSE if reverse else SCAN_TABLE, (table_number, low_id, high, limit))
         return [StoredVersion._make(row) for row in rows]
 
     def count(self, index_number: int, low: bytes, high: bytes) -> int:
         if not low and high >= _ABOVE_ALL_KEYS:
-            # Without looking at the keys it takes half as long.
-            return self._rows(_COUNT_ALL, (index_number,))[0][0]
-        return self._rows(_COUNT, (index_number, low, high))[0][0]
+            return self._rows(COUNT_ALL, (index_number,))[0][0]
+        return self._rows(COUNT, (index_number, low, high))[0][0]
 
     def outcome(self, session_id: str, request_id: int) -> Outcome | None:
         rows = self._rows(sqlite_outcomes.GET, (session_id, request_id))
@@ -434,7 +404,7 @@ class SqliteStorage:
         agreement.read_entries(
             execute("SELECT index_number, key, id FROM index_entries"), self.catalog().indexes
         )
-        return agreement.problems
+        return agreement.problems + entries_astray(self._read)
 
     def close(self) -> None:
         if self._released:

@@ -17,8 +17,34 @@ from .sqlite_errors import storage_error
 
 # `RDB1`, in the header field that SQLite keeps for the application.
 APPLICATION_ID = 0x52444231
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
+_STATE_AND_LOG = """\
+CREATE TABLE documents (
+    number       INTEGER NOT NULL PRIMARY KEY,
+    table_number INTEGER NOT NULL,
+    id           TEXT NOT NULL,
+    ts           INTEGER NOT NULL,
+    value        TEXT NOT NULL,
+    UNIQUE (table_number, id)
+);
+CREATE TABLE index_entries (
+    index_number    INTEGER NOT NULL,
+    key             BLOB NOT NULL,
+    id              TEXT NOT NULL,
+    document_number INTEGER,
+    PRIMARY KEY (index_number, key)
+) WITHOUT ROWID;
+CREATE TABLE log (
+    ts           INTEGER NOT NULL,
+    position     INTEGER NOT NULL,
+    table_number INTEGER NOT NULL,
+    id           TEXT NOT NULL,
+    prev_ts      INTEGER,
+    value        TEXT,
+    PRIMARY KEY (ts, position)
+);
+"""
 _CREATE = f"""
 CREATE TABLE meta (
     key   TEXT NOT NULL PRIMARY KEY,
@@ -36,29 +62,7 @@ CREATE TABLE indexes (
     definition   TEXT NOT NULL,
     state        TEXT NOT NULL
 );
-CREATE TABLE documents (
-    table_number INTEGER NOT NULL,
-    id           TEXT NOT NULL,
-    ts           INTEGER NOT NULL,
-    value        TEXT NOT NULL,
-    PRIMARY KEY (table_number, id)
-) WITHOUT ROWID;
-CREATE TABLE index_entries (
-    index_number INTEGER NOT NULL,
-    key          BLOB NOT NULL,
-    id           TEXT NOT NULL,
-    PRIMARY KEY (index_number, key)
-) WITHOUT ROWID;
-CREATE TABLE log (
-    ts           INTEGER NOT NULL,
-    position     INTEGER NOT NULL,
-    table_number INTEGER NOT NULL,
-    id           TEXT NOT NULL,
-    prev_ts      INTEGER,
-    value        TEXT,
-    PRIMARY KEY (ts, position)
-) WITHOUT ROWID;
-CREATE TABLE outcomes (
+{_STATE_AND_LOG}CREATE TABLE outcomes (
     ts         INTEGER NOT NULL PRIMARY KEY,
     session_id TEXT NOT NULL,
     request_id INTEGER NOT NULL,
@@ -67,6 +71,26 @@ CREATE TABLE outcomes (
     UNIQUE (session_id, request_id)
 );
 PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT_VERSION};
+"""
+
+_FROM_VERSION_1 = f"""
+ALTER TABLE documents RENAME TO documents_of_version_1;
+ALTER TABLE index_entries RENAME TO index_entries_of_version_1;
+ALTER TABLE log RENAME TO log_of_version_1;
+{_STATE_AND_LOG}
+INSERT INTO documents (table_number, id, ts, value)
+    SELECT table_number, id, ts, value FROM documents_of_version_1 ORDER BY table_number, id;
+INSERT INTO index_entries
+    SELECT index_number, key, entry.id, document.number FROM index_entries_of_version_1 AS entry
+    LEFT JOIN indexes ON indexes.number = index_number
+    LEFT JOIN documents AS document
+        ON document.table_number = indexes.table_number AND document.id = entry.id
+    ORDER BY index_number, key;
+INSERT INTO log SELECT * FROM log_of_version_1 ORDER BY ts, position;
+DROP TABLE documents_of_version_1;
+DROP TABLE index_entries_of_version_1;
+DROP TABLE log_of_version_1;
 PRAGMA user_version = {FORMAT_VERSION};
 """
 
@@ -102,6 +126,25 @@ def recognise(connection: SqlConnection, path: Path) -> bool:
 def create(connection: SqlConnection) -> None:
     """Lay out an empty file; all or nothing."""
     connection.execute(f"BEGIN IMMEDIATE; {_CREATE} COMMIT")
+
+
+def renew(connection: SqlConnection) -> None:
+    """Bring a file of an earlier version into this one; all or nothing. Takes its size again on the disk.
+
+    Version 1 kept documents and log in tables without numbers (`WITHOUT ROWID`).
+    """
+    if connection.pragma("user_version") == FORMAT_VERSION:
+        return
+    # Else the views, which name the tables, would follow the old ones to their new names.
+    connection.pragma("legacy_alter_table", 1)
+    try:
+        connection.execute(f"BEGIN IMMEDIATE; {_FROM_VERSION_1} COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    finally:
+        connection.pragma("legacy_alter_table", 0)
 
 
 def create_view(connection: SqlConnection, row: TableRow) -> None:
