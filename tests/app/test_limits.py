@@ -280,6 +280,7 @@ def test_a_limit_holds_exactly_and_leaves_nothing_behind(case: Case, over: int) 
         assert (error.code, error.limit) == (case.code, case.limit)
         assert (error.maximum, error.asked) == (case.maximum, asked)
         assert str(case.maximum) in error.message
+        assert str(asked) in error.message
         assert (db.query(count), db.latest_ts) == succeeded[-1]
         # Whoever ran into the limit can go on.
         assert mutation(nest, 0) is None

@@ -23,6 +23,7 @@ from .document import StoredDocument
 from .document_limits import check_document_limits
 from .interval import EVERYTHING, just_above
 from .read_set import RangeRead, ReadSet
+from .usage import Usage
 from .walk import Walk
 from .write_set import DocumentChange, WriteSet
 
@@ -44,6 +45,14 @@ class PendingWrite:
     table: TableState
     old: StoredDocument | None
     new: StoredDocument | None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """A point in a transaction's writes."""
+
+    undo_count: int
+    written: tuple[int, int]
 
 
 class Transaction:
@@ -73,12 +82,7 @@ class Transaction:
         # Loops that are under way, which are not to meet what they have made.
         self._walks: list[Walk] = []
         self._ids_made = 0
-        self._documents_read = 0
-        # Reads made for the schema's rules are none of them.
-        self._ranges_read = 0
-        self._bytes_read = 0
-        self._documents_written = 0
-        self._bytes_written = 0
+        self.usage = Usage(engine.limits)
 
     # Determinism
 
@@ -134,8 +138,7 @@ class Transaction:
     def begin_scan(self, scan: IndexScan) -> RangeRead:
         self._begin_read()
         check_ready(self._storage, scan.index)
-        self._ranges_read += 1
-        self._check_limit("TooManyReads", "ranges_read_max", self._ranges_read, "index ranges read")
+        self.usage.read_range()
         return self.read_set.record(
             RangeRead(scan.index.number, scan.interval, prefix=scan.prefix, reverse=scan.reverse)
         )
@@ -189,14 +192,6 @@ class Transaction:
     def cursor_secret(self) -> bytes:
         return self._engine.cursor_secret
 
-    @property
-    def documents_read(self) -> int:
-        return self._documents_read
-
-    @property
-    def bytes_read(self) -> int:
-        return self._bytes_read
-
     def count(self, scan: IndexScan) -> int:
         """How many documents lie in a range: from the index, without reading them."""
         read = self.begin_scan(scan)
@@ -232,16 +227,6 @@ class Transaction:
                 return found
         read.consumed_all()
         return found
-
-    def used(self) -> float:
-        """Which share of its bounds this run has used up, by the one of which it used most."""
-        limits = self._limits
-        return max(
-            self._documents_read / limits.documents_read_max,
-            self._bytes_read / limits.read_size_bytes_max,
-            self._documents_written / limits.documents_written_max,
-            self._bytes_written / limits.written_size_bytes_max,
-        )
 
     def _keys(
         self, scan: IndexScan, walk: Walk | None = None, *, prefetch: int = 0
@@ -321,15 +306,7 @@ class Transaction:
         """Looking for a document that is not there is a read too."""
         if self.overdue is not None:
             raise self.overdue
-        self._documents_read += 1
-        if document is not None:
-            self._bytes_read += len(document.json)
-        if self._documents_read > self._limits.documents_read_max:
-            self._check_limit(
-                "TooManyDocumentsRead", "documents_read_max", self._documents_read, "documents read"
-            )
-        if self._bytes_read > self._limits.read_size_bytes_max:
-            self._check_limit("TooManyBytesRead", "read_size_bytes_max", self._bytes_read, "bytes read")
+        self.usage.read(0 if document is None else len(document.json))
 
     # Writing
 
@@ -391,26 +368,7 @@ class Transaction:
 
     def _begin_write(self, size: int) -> None:
         self._begin_read()
-        self._documents_written += 1
-        self._bytes_written += size
-        self._check_limit(
-            "TooManyDocumentsWritten", "documents_written_max", self._documents_written, "documents written"
-        )
-        self._check_limit(
-            "TooManyBytesWritten", "written_size_bytes_max", self._bytes_written, "bytes written"
-        )
-
-    def _check_limit(self, code: str, limit: str, asked: int, what: str) -> None:
-        maximum: int = getattr(self._limits, limit)
-        if asked > maximum:
-            raise LimitExceededError(
-                f"one function run may have at most {maximum} {what}, this one wanted {asked} - "
-                "use an index range, take fewer, or split the work over several runs",
-                code=code,
-                limit=limit,
-                maximum=maximum,
-                asked=asked,
-            )
+        self.usage.write(size)
 
     def overlay_past(
         self, current: StoredDocument | None, past: StoredDocument | None, *, table: TableState, id: str
@@ -420,15 +378,16 @@ class Transaction:
 
     # Sub-transactions and their undoing
 
-    def mark(self) -> int:
+    def mark(self) -> Mark:
         """A point that `rollback_to` can return to."""
-        return len(self._undo)
+        return Mark(len(self._undo), self.usage.written)
 
-    def rollback_to(self, mark: int) -> None:
-        """Undo the writes made since the mark; what was read stays read."""
-        while len(self._undo) > mark:
+    def rollback_to(self, mark: Mark) -> None:
+        """Undo the writes made since the mark, and their count; what was read stays read."""
+        while len(self._undo) > mark.undo_count:
             id, previous = self._undo.pop()
             self._replace_pending(id, previous)
+        self.usage.written = mark.written
 
     def _set_pending(self, id: str, write: PendingWrite) -> None:
         self._undo.append((id, self._pending.get(id)))

@@ -139,7 +139,7 @@ class Cascade:
             if child is None:
                 path.pop()
                 continue
-            is_full = batch and (count >= batch.batch_max or self._transaction.used() > _USED_MAX)
+            is_full = batch and (count >= batch.batch_max or self._transaction.usage.share() > _USED_MAX)
             if is_full and count >= least:
                 return [parent.id for parent in path]
             if parent.is_done:

@@ -201,8 +201,8 @@ class _Page:
         self._is_cut = False
 
     def _usage(self) -> _Usage:
-        transaction = self._source.transaction
-        return _Usage(transaction.documents_read, transaction.bytes_read)
+        usage = self._source.transaction.usage
+        return _Usage(usage.documents_read, usage.bytes_read)
 
     def _used(self) -> _Usage:
         now = self._usage()

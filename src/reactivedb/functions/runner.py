@@ -89,8 +89,8 @@ class Run:
         self.identity = identity
         self.saw_identity = False
         self.depth = 0
-        self.scheduled_count = 0
-        self.scheduled_size_bytes = 0
+        # Jobs and bytes of their arguments: as long as they are not undone with a nested call.
+        self.scheduled: tuple[int, int] = (0, 0)
         self.upload_url_count = 0
         # Files whose rows it deletes; a deletion may be undone with the nested call that made it.
         self.deleted_files: list[str] = []
@@ -127,11 +127,12 @@ class Run:
         """Call another function of that kind inside this transaction."""
         definition = self.runner.registry.of(function, kind)
         named = self.runner.bind(definition, args, kwargs)
-        mark = self.transaction.mark()
+        mark, scheduled = self.transaction.mark(), self.scheduled
         try:
             value, _ = self.call(definition, named)
         except BaseException:
             self.transaction.rollback_to(mark)
+            self.scheduled = scheduled
             raise
         return value
 
@@ -140,8 +141,8 @@ class Run:
         depth_max = self.runner.engine.limits.nested_call_depth_max
         if self.depth > depth_max:
             raise LimitExceededError(
-                f"calls between functions may nest {depth_max} deep, `{definition.path}` would go deeper - "
-                "call a plain helper function instead",
+                f"calls between functions may nest {depth_max} deep, `{definition.path}` would be "
+                f"{self.depth} deep - call a plain helper function instead",
                 code="NestedCallsTooDeep",
                 limit="nested_call_depth_max",
                 maximum=depth_max,

@@ -110,27 +110,27 @@ class Scheduler:
                 maximum=limits.scheduled_call_size_bytes_max,
                 asked=size,
             )
-        run.scheduled_count += 1
-        run.scheduled_size_bytes += size
-        if run.scheduled_count > limits.scheduled_max:
+        scheduled_count, scheduled_size_bytes = run.scheduled[0] + 1, run.scheduled[1] + size
+        if scheduled_count > limits.scheduled_max:
             raise LimitExceededError(
-                f"one run may schedule {limits.scheduled_max} jobs, this one wanted more - "
+                f"one run may schedule {limits.scheduled_max} jobs, this one wanted {scheduled_count} - "
                 "let a job schedule the rest",
                 code="TooManyFunctionsScheduled",
                 limit="scheduled_max",
                 maximum=limits.scheduled_max,
-                asked=run.scheduled_count,
+                asked=scheduled_count,
             )
-        if run.scheduled_size_bytes > limits.scheduled_args_size_bytes_max:
+        if scheduled_size_bytes > limits.scheduled_args_size_bytes_max:
             raise LimitExceededError(
                 f"the arguments of one run's jobs may have {limits.scheduled_args_size_bytes_max} bytes, got "
-                f"{run.scheduled_size_bytes} - store the data and pass its id",
+                f"{scheduled_size_bytes} - store the data and pass its id",
                 code="ScheduledFunctionsArgumentsTooLarge",
                 limit="scheduled_args_size_bytes_max",
                 maximum=limits.scheduled_args_size_bytes_max,
-                asked=run.scheduled_size_bytes,
+                asked=scheduled_size_bytes,
             )
         table = run.runner.engine.catalog.table(JOBS)
+        run.scheduled = scheduled_count, scheduled_size_bytes
         return run.transaction.insert(
             table,
             {

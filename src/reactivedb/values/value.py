@@ -255,7 +255,7 @@ def check_container(length: int, depth_left: int, limits: Limits, noun: str) -> 
         raise MisfitError(
             "ValueTooDeep",
             f"at most {deepest} levels of nesting",
-            "another level",
+            f"level {deepest + 1}",
             "keep nested data in its own table",
             bound=Bound("value_depth_max", deepest, deepest + 1),
         )

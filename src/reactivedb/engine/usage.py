@@ -1,0 +1,81 @@
+"""How much has one run read and written, and is that too much?
+
+What is refused does not count, so that whoever catches the error can go on with less. What a sub-transaction
+wrote is given back when it is undone; what it read stays read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import LimitExceededError
+
+if TYPE_CHECKING:
+    from ..limits import Limits
+
+
+class Usage:
+    """The counts of one run, each within its bound of `limits`."""
+
+    __slots__ = ("_limits", "_ranges_read", "bytes_read", "documents_read", "written")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.documents_read = 0
+        self.bytes_read = 0
+        # Reads made for the schema's rules are none of them.
+        self._ranges_read = 0
+        # Documents and bytes: a point that the count returns to when writes are undone.
+        self.written: tuple[int, int] = (0, 0)
+
+    def read(self, size: int) -> None:
+        """Count one document, or 0 bytes of one that was looked for and is not there.
+
+        Raises:
+            LimitExceededError: `TooManyDocumentsRead`, `TooManyBytesRead`.
+        """
+        self.documents_read += 1
+        self.bytes_read += size
+        limits = self._limits
+        if self.documents_read > limits.documents_read_max:
+            self._check("TooManyDocumentsRead", "documents_read_max", self.documents_read, "documents read")
+        if self.bytes_read > limits.read_size_bytes_max:
+            self._check("TooManyBytesRead", "read_size_bytes_max", self.bytes_read, "bytes read")
+
+    def read_range(self) -> None:
+        """Raises: LimitExceededError `TooManyReads`."""
+        self._ranges_read += 1
+        self._check("TooManyReads", "ranges_read_max", self._ranges_read, "index ranges read")
+
+    def write(self, size: int) -> None:
+        """Count one write of that size.
+
+        Raises:
+            LimitExceededError: `TooManyDocumentsWritten`, `TooManyBytesWritten`.
+        """
+        documents, size_bytes = self.written[0] + 1, self.written[1] + size
+        self._check("TooManyDocumentsWritten", "documents_written_max", documents, "documents written")
+        self._check("TooManyBytesWritten", "written_size_bytes_max", size_bytes, "bytes written")
+        self.written = documents, size_bytes
+
+    def share(self) -> float:
+        """Which share of its bounds the run has used up, by the one of which it used most."""
+        limits = self._limits
+        return max(
+            self.documents_read / limits.documents_read_max,
+            self.bytes_read / limits.read_size_bytes_max,
+            self.written[0] / limits.documents_written_max,
+            self.written[1] / limits.written_size_bytes_max,
+        )
+
+    def _check(self, code: str, limit: str, asked: int, what: str) -> None:
+        maximum: int = getattr(self._limits, limit)
+        if asked > maximum:
+            raise LimitExceededError(
+                f"one function run may have at most {maximum} {what}, this one wanted {asked} - "
+                "use an index range, take fewer, or split the work over several runs",
+                code=code,
+                limit=limit,
+                maximum=maximum,
+                asked=asked,
+            )

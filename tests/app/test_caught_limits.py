@@ -1,0 +1,87 @@
+"""Can a function that catches the error of a limit go on, with nothing left of what went too far?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from inline_app import app_of
+
+import reactivedb as rdb
+from reactivedb.testing import FakeClock
+
+rows = rdb.Table("rows")
+
+
+@rdb.mutation
+def insert(ctx: rdb.MutationCtx, count: int, text: str = "") -> None:
+    for _ in range(count):
+        ctx.db.insert(rows, {"text": text})
+
+
+@rdb.mutation
+def schedule(ctx: rdb.MutationCtx, count: int, text: str = "") -> None:
+    for _ in range(count):
+        ctx.scheduler.run_after(1000, insert, 1, text)
+
+
+TOO_MUCH: dict[str, Callable[[rdb.MutationCtx], None]] = {
+    "TooManyDocumentsWritten": lambda ctx: ctx.run_mutation(insert, 11),
+    "TooManyBytesWritten": lambda ctx: ctx.run_mutation(insert, 2, "x" * 600),
+    "TooManyFunctionsScheduled": lambda ctx: ctx.run_mutation(schedule, 6),
+    "ScheduledFunctionsArgumentsTooLarge": lambda ctx: ctx.run_mutation(schedule, 2, "x" * 600),
+}
+
+
+@rdb.mutation
+def go_on_after(ctx: rdb.MutationCtx, code: str, work: str) -> None:
+    """As much as one run may do, but for two documents."""
+    with pytest.raises(rdb.LimitExceededError) as caught:
+        TOO_MUCH[code](ctx)
+    assert caught.value.code == code
+    if work == "insert":
+        ctx.run_mutation(insert, 8)
+    else:
+        ctx.run_mutation(schedule, 5)
+
+
+@rdb.mutation
+def write_less(ctx: rdb.MutationCtx) -> None:
+    with pytest.raises(rdb.LimitExceededError):
+        ctx.db.insert(rows, {"text": "x" * 2_000})
+    ctx.db.insert(rows, {"text": "x" * 300})
+    with pytest.raises(rdb.LimitExceededError):
+        ctx.scheduler.run_after(1000, insert, 1, "x" * 2_000)
+    ctx.scheduler.run_after(1000, insert, 1, "x" * 300)
+
+
+@rdb.query
+def counts(ctx: rdb.QueryCtx) -> list[int]:
+    return [ctx.db.query(rows).count(), ctx.db.system.query("_scheduled_functions").count()]
+
+
+LIMITS = rdb.Limits(
+    documents_written_max=10,
+    written_size_bytes_max=1_200,
+    scheduled_max=5,
+    scheduled_args_size_bytes_max=1_000,
+)
+
+
+def opened() -> rdb.Database:
+    app = app_of(rows, insert, schedule, go_on_after, write_less, counts, limits=LIMITS)
+    return app.open(clock=FakeClock(), jobs=False)
+
+
+@pytest.mark.parametrize(("work", "made"), [("insert", [8, 0]), ("schedule", [0, 5])])
+@pytest.mark.parametrize("code", list(TOO_MUCH))
+def test_what_a_failed_nested_call_had_written_is_not_counted(code: str, work: str, made: list[int]) -> None:
+    with opened() as db:
+        db.mutation(go_on_after, code, work)
+        assert db.query(counts) == made
+
+
+def test_a_write_that_was_refused_is_not_counted() -> None:
+    with opened() as db:
+        db.mutation(write_less)
+        assert db.query(counts) == [1, 1]
