@@ -288,7 +288,7 @@ class Runtime:
         return await self.actions.run(definition, named)
 
     def failed(self, error: BaseException) -> str:
-        return kept_text(error)
+        return kept_text(error, length_max=self.limits.log_line_length_max)
 
     def ran(self, definition: FunctionDefinition, duration_s: float, result: RunResult) -> None:
         self.report.run(definition, duration_s, result, NO_REQUEST)

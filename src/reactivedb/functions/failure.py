@@ -62,10 +62,11 @@ def describe(error: BaseException, *, request_id: str, production: bool) -> Call
     return CallError("\n".join([head, f"Uncaught {name}: {error}", *frames]))
 
 
-def kept_text(error: BaseException) -> str:
-    """What a job's row says of an error: as in development, but it was no request."""
-    head, newline, text = describe(error, request_id="", production=False).message.partition("\n")
-    return text if newline and head == "[Request ID: ] Server Error" else head + newline + text
+def kept_text(error: BaseException, *, length_max: int) -> str:
+    """What a job's row says of an error: as in development, but it was no request, and of bounded length."""
+    whole = describe(error, request_id="", production=False).message
+    text = whole.removeprefix("[Request ID: ] Server Error\n")
+    return text if len(text) <= length_max else text[:length_max] + " (truncated)"
 
 
 def _describe_application_error(error: ApplicationError, request_id: str) -> CallError:

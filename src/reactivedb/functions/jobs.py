@@ -19,6 +19,7 @@ import anyio
 
 from ..engine import IndexScan, LogReader, StoredDocument, just_above
 from ..errors import FunctionNotFoundError, RequestError, StorageError
+from ..limits import MIB
 from ..values import Value
 from .action_runs import LOST, ActionRunHost, ActionRuns
 from .cron_jobs import CronJobs
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from .runner import Runner
 
 _SWEEP_BATCH = 100
+# Jobs with large arguments are some megabytes each.
+_SWEEP_BATCH_SIZE_BYTES = 16 * MIB
 _SCAN_BATCH = 1_000
 _CANCELLED_MAX = 1_000
 _STORAGE_RETRY_NS = 1_000_000_000
@@ -109,7 +112,7 @@ class Jobs:
             change(run)
             return None, None
 
-        return self._transact(body).error
+        return self._record(body).error
 
     def notice(self) -> bool:
         """Take up the jobs of new commits; True if there were any, so that `wake` is called on the loop."""
@@ -263,7 +266,8 @@ class Jobs:
                 failure = error
                 run.transaction.rollback_to(mark)
                 state = {"kind": FAILED, "error": self._host.failed(error)}
-            job = run.transaction.existing(id)
+            with run.transaction.usage.uncounted():
+                job = run.transaction.existing(id)
             run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
             # What it returned goes nowhere.
             return None, None
@@ -315,7 +319,7 @@ class Jobs:
                 run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
             return None, None
 
-        return self._transact(body)
+        return self._record(body)
 
     def _retry_of(self, row: StoredDocument) -> Retry | None:
         try:
@@ -329,7 +333,16 @@ class Jobs:
             run.transaction.replace(job, {**_own(job), "state": {"kind": IN_PROGRESS}})
             return None, None
 
-        return self._transact(body)
+        return self._record(body)
+
+    def _record(self, body: Callable[[Run], tuple[Any, Any]]) -> RunResult:
+        """A transaction that runs no function: the bounds of functions are not for it."""
+
+        def uncounted(run: Run) -> tuple[Any, Any]:
+            with run.transaction.usage.uncounted():
+                return body(run)
+
+        return self._transact(uncounted)
 
     def _transact(self, body: Callable[[Run], tuple[Any, Any]]) -> RunResult:
         # An action's commit may be the occasion of this one.
@@ -377,17 +390,20 @@ class Jobs:
         interval = index.interval((), (0.0, True), (horizon, True))
 
         def body(run: Run) -> tuple[Any, Any]:
-            scan = IndexScan(table, index, interval, None)
-            expired = [
-                row for (row, _), _ in zip(run.transaction.scan(scan), range(_SWEEP_BATCH), strict=False)
-            ]
+            expired: list[StoredDocument] = []
+            size = 0
+            for row, _ in run.transaction.scan(IndexScan(table, index, interval, None)):
+                expired.append(row)
+                size += len(row.json)
+                if len(expired) == _SWEEP_BATCH or size > _SWEEP_BATCH_SIZE_BYTES:
+                    break
             for row in expired:
                 run.transaction.delete(row)
             return len(expired), None
 
         while True:
-            result = self._transact(body)
-            if result.error is not None or result.value != _SWEEP_BATCH:
+            result = self._record(body)
+            if result.error is not None or not result.value:
                 return
 
     def _now_ms(self) -> float:

@@ -41,7 +41,8 @@ class Lease:
 
     def check(self, transaction: Transaction) -> None:
         """Raises: RequestError `LeaseLost`."""
-        job = transaction.get(self.job_id)
+        with transaction.usage.uncounted():
+            job = transaction.get(self.job_id)
         if job is None or job.ts != self.ts:
             raise self._lost("has ended, was cancelled or was given up")
         self.check_time()

@@ -83,7 +83,7 @@ export async function scheduling(stage) {
   );
   await check(
     "ScheduledFunctionArgumentsTooLarge",
-    (to, which) => to.mutation(work.schedule, { count: 1, size: pick(which, 1, 4 * MIB) }),
+    (to, which) => to.mutation(work.schedule, { count: 1, size: pick(which, 4 * MIB - 100, 4 * MIB) }),
     { jobs: 2 },
   );
 }
