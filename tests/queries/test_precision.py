@@ -130,11 +130,13 @@ class Watched:
 
     def woken_by(self, write: str) -> set[str]:
         """The reads that ran again after a write, which is committed by itself."""
-        before = {read: live.run_count for read, live in self.lives.items()}
         if write.startswith("-"):
-            self.world.write(lambda db: db.delete(by_ids(db, write[1:])[0]))
-        else:
-            self.world.write(self._adding(write))
+            return self.woken_by_step(lambda db: db.delete(by_ids(db, write[1:])[0]))
+        return self.woken_by_step(self._adding(write))
+
+    def woken_by_step(self, step: Callable[[Db], Any]) -> set[str]:
+        before = {read: live.run_count for read, live in self.lives.items()}
+        self.world.write(step)
         self.world.cache.refresh()
         return {read for read, live in self.lives.items() if live.run_count != before[read]}
 
@@ -159,6 +161,39 @@ def test_a_write_wakes_exactly_the_queries_that_could_see_it() -> None:
     assert Watched().woken_by("a95") == {
         *("prefix", "descending", "filter", "count", "filtered count", "merge")
     }
+
+
+def patching(name: str, **fields: Any) -> Callable[[Db], Any]:
+    return lambda db: db.patch(by_ids(db, name)[0], **fields)
+
+
+def test_a_count_is_woken_by_what_enters_or_leaves_its_range_alone() -> None:
+    counts = {"count", "filtered count"}
+    assert counts & Watched().woken_by_step(patching("a10", key=20)) == {"count"}
+    assert counts & Watched().woken_by_step(patching("a20", key=19)) == {"count"}
+    assert counts & Watched().woken_by_step(patching("b30", kind="a")) == {"count"}
+    # In its place, or to another one within the range.
+    assert counts & Watched().woken_by_step(patching("a30", color="red")) == set()
+    assert counts & Watched().woken_by_step(patching("a30", key=25)) == set()
+
+
+def test_a_document_that_is_changed_in_its_place_wakes_those_who_read_it() -> None:
+    assert Watched().woken_by_step(patching("a40", color="red")) == {"prefix", "range"}
+    assert Watched().woken_by_step(patching("b50", color="red")) == {"filtered merge"}
+    assert Watched().woken_by_step(patching("b60", color="red")) == set()
+
+
+def test_what_a_sub_transaction_undid_wakes_nobody() -> None:
+    def undone(db: Db) -> None:
+        transaction = db._transaction
+        mark = transaction.mark()
+        db.insert(things, {"kind": "a", "key": 25.0})
+        db.patch(by_ids(db, "a40")[0], key=-1.0)
+        db.delete(by_ids(db, "a0")[0])
+        transaction.rollback_to(mark)
+        db.insert(things, {"kind": "c", "key": 50.0})
+
+    assert Watched().woken_by_step(undone) == {"distinct"}
 
 
 def test_documents_got_by_id_wake_their_readers_alone() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .interval import Interval, just_above
 
 if TYPE_CHECKING:
+    from .catalog import IndexState
     from .document import StoredDocument
 
 
@@ -21,12 +22,14 @@ class RangeRead:
 
     `prefix` is set when the range is all keys beginning with those bytes; once such a range is exhausted,
     a hash finds it. `predicates` are the filters behind it: a document that none of them keeps, neither
-    before nor after a write, was not seen and does not count.
+    before nor after a write, was not seen and does not count. `counted` is set when only the number of
+    documents was asked for: one that stays in the range was not seen either, whatever becomes of it.
     """
 
     __slots__ = (
         "_high",
         "_low",
+        "counted",
         "exhausted",
         "high",
         "index_number",
@@ -44,6 +47,7 @@ class RangeRead:
         self.prefix = prefix
         self.reverse = reverse
         self.exhausted = False
+        self.counted = False
         self.predicates: tuple[Callable[[Any], bool], ...] | None = ()
         # Nothing is consumed yet: an empty interval at the end where the scan begins.
         self.low, self.high = (self._high, self._high) if reverse else (self._low, self._low)
@@ -69,7 +73,16 @@ class RangeRead:
     def contains(self, key: bytes) -> bool:
         return self.low <= key < self.high
 
-    def keeps(self, document: StoredDocument | None) -> bool:
+    def notices(self, index: IndexState, old: StoredDocument | None, new: StoredDocument | None) -> bool:
+        """Would the run have seen the difference? One of the two lies in the interval."""
+        if self.counted:
+            return self._holds(index, old) != self._holds(index, new)
+        return self._keeps(old) or self._keeps(new)
+
+    def _holds(self, index: IndexState, document: StoredDocument | None) -> bool:
+        return document is not None and self.contains(document.key(index).key)
+
+    def _keeps(self, document: StoredDocument | None) -> bool:
         """Would the run have seen this document? In doubt (a predicate that raises or reads), yes."""
         if document is None:
             return False

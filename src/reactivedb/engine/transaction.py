@@ -196,6 +196,7 @@ class Transaction:
         """How many documents lie in a range: from the index, without reading them."""
         read = self.begin_scan(scan)
         read.consumed_all()
+        read.counted = True
         low, high = scan.interval
         if scan.index.is_by_id and scan.interval == EVERYTHING:
             # `by_id` has no entries of its own; every document is in the other one.

@@ -53,6 +53,6 @@ class WriteSet:
         for change in self.changes:
             for index, key, _ in change.touched_keys():
                 for read in read_set.touching(index.number, key.key):
-                    if read.keeps(change.old) or read.keeps(change.new):
+                    if read.notices(index, change.old, change.new):
                         return change
         return None

@@ -53,7 +53,7 @@ class Tracker(Generic[S]):
                 if reads is None:
                     continue
                 for watch in reads.touched(key.key, key.prefixes()):
-                    if watch.read.keeps(change.old) or watch.read.keeps(change.new):
+                    if watch.read.notices(index, change.old, change.new):
                         yield watch.subscriber, change, record.ts
 
     def watch(self, subscriber: S, read_set: ReadSet, previous: Iterable[Watch[S]]) -> list[Watch[S]]:
