@@ -6,7 +6,6 @@ mutation committed. Who runs it, and when: see `jobs`.
 
 from __future__ import annotations
 
-import math
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from .runner import Run
 
 P = ParamSpec("P")
+# As far as JavaScript's dates reach: the year 275760.
+_TIME_MS_MAX = 8.64e15
 
 
 class Scheduler:
@@ -144,12 +145,13 @@ class Scheduler:
 
 def seconds_of(delay: float | timedelta) -> float:
     """Raises: ValidationError `InvalidDelay`."""
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
-    if not math.isfinite(seconds) or seconds < 0:
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+    if not (_is_number(seconds) and 0 <= seconds <= _TIME_MS_MAX / 1000):
         raise ValidationError(
-            f"a delay is a number of seconds from 0 on, or a timedelta, got `{delay!r}`", code="InvalidDelay"
+            f"a delay is a number of seconds from 0 to 8.64e12, or a timedelta, got `{delay!r}`",
+            code="InvalidDelay",
         )
-    return seconds
+    return float(seconds)
 
 
 def epoch_ms_of(when: float | datetime) -> float:
@@ -161,9 +163,16 @@ def epoch_ms_of(when: float | datetime) -> float:
                 code="InvalidTime",
             )
         return when.timestamp() * 1000
-    if not math.isfinite(when):
-        raise ValidationError(f"a time is in ms since the epoch, got `{when!r}`", code="InvalidTime")
+    if not (_is_number(when) and -_TIME_MS_MAX <= when <= _TIME_MS_MAX):
+        raise ValidationError(
+            f"a time is in ms since the epoch, within 8.64e15 of it, or a datetime, got `{when!r}`",
+            code="InvalidTime",
+        )
     return float(when)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def state_kind(fields: dict[str, Value]) -> str:
