@@ -93,6 +93,7 @@ class Limits:
     commit_history_size_bytes_max: int = 16 * MIB
 
     # The past. A day, so that what went wrong at night can be looked at in the morning.
+    # `math.inf`: however old it is.
     log_retention_s: float = 24 * 3600.0
     # As far as callers without the admin key can read it, by `query_at_ts`: Convex's service keeps some 30 s,
     # enough for its client's `consistentQuery`.

@@ -5,7 +5,9 @@ Convex's bounds hold wherever a name or an index is declared; an application may
 
 from __future__ import annotations
 
-from ..errors import LimitExceededError
+from dataclasses import fields
+
+from ..errors import LimitExceededError, SchemaError
 from ..functions import Registry
 from ..limits import Limits
 from ..schema import ObjectValidator, Schema, TableDefinition
@@ -14,13 +16,33 @@ _IMPLICIT_INDEX_COUNT = 2
 
 
 def check_declared(schema: Schema, registry: Registry, limits: Limits) -> None:
-    """Raises: LimitExceededError `IdentifierTooLong`, `TooManyIndexes`, `TooManyIndexFields`."""
+    """Check the limits themselves, and what is declared against them.
+
+    Raises:
+        SchemaError: `InvalidLimit`.
+        LimitExceededError: `IdentifierTooLong`, `TooManyIndexes`, `TooManyIndexFields`.
+    """
+    _check_limits(limits)
     for table in schema.tables.values():
         _check_table(table, limits)
     for function in registry:
         # Brought along by the product, not declared.
         if not function.path.startswith("_"):
             _check_name("function", function.path.rpartition(":")[2], limits)
+
+
+def _check_limits(limits: object) -> None:
+    if not isinstance(limits, Limits):
+        raise SchemaError(f"`App(limits=)` expects `rdb.Limits(...)`, got `{limits!r}`", code="InvalidLimit")
+    for field in fields(limits):
+        value = getattr(limits, field.name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not value >= 0:  # not a number either
+            raise SchemaError(
+                f"`Limits({field.name}=)` expects a number from 0 on, got `{value!r}`",
+                code="InvalidLimit",
+                limit=field.name,
+            )
 
 
 def _check_table(table: TableDefinition, limits: Limits) -> None:

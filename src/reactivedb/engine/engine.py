@@ -279,7 +279,7 @@ class Engine:
     def forget_outcomes(self) -> None:
         """Drop the recorded answers to clients' mutations that are older than they are kept."""
         with self.lock:
-            horizon_ns = self.clock.now_ns() - int(self.limits.outcome_retention_s * 1e9)
+            horizon_ns = self.clock.now_ns() - int(min(self.limits.outcome_retention_s * 1e9, 2**62))
             self.storage.forget_outcomes(min(max(horizon_ns, 0), self.committer.applied_ts))
 
     # Durability

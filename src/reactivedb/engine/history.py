@@ -21,8 +21,14 @@ _BATCH = 1_000
 
 
 def check_readable_at(engine: Engine, ts: int) -> None:
-    """Raises: ValidationError `TimestampOutOfRange`."""
+    """Raises: ValidationError `TimestampOutOfRange`, `InvalidTimestamp`."""
     oldest, newest = engine.retention.horizon_ts, engine.committer.applied_ts
+    if type(ts) is not int:
+        # A float cannot hold nanoseconds, and would read at another moment.
+        raise ValidationError(
+            f"a timestamp is an integer of nanoseconds since the epoch, got `{ts!r}` - use `db.latest_ts`",
+            code="InvalidTimestamp",
+        )
     if ts > newest or ts < 0:
         raise ValidationError(
             f"a timestamp to read at lies between {oldest} and {newest} (now), got {ts}",
@@ -115,8 +121,12 @@ def versions_of(engine: Engine, id: str, *, limit: int) -> list[tuple[int, Store
     Cost: O(versions), each with a look through its commit; of a deleted document, also O(log).
 
     Raises:
-        ValidationError: `InvalidId`.
+        ValidationError: `InvalidId`, `InvalidHistoryLimit`.
     """
+    if type(limit) is not int or limit < 0:
+        raise ValidationError(
+            f"`history` expects a number of versions from 0 on, got `{limit!r}`", code="InvalidHistoryLimit"
+        )
     table = engine.catalog.by_number(decode_id(id)[0])
     if table is None:
         return []

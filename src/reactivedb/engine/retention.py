@@ -23,6 +23,8 @@ _STEP = 64
 _OPENING_STEP = 1_000
 _SLACK = 16
 _UNBOUNDED = 2**63
+# Longer ago than any timestamp; `math.inf` is no integer.
+_FOREVER_NS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Retention:
     def __init__(self, storage: Storage, clock: Clock, limits: Limits) -> None:
         self._storage = storage
         self._clock = clock
-        self._retention_ns = int(limits.log_retention_s * 1e9)
+        self._retention_ns = int(min(limits.log_retention_s * 1e9, _FOREVER_NS))
         self._size_bytes_max = limits.log_retention_size_bytes_max
         # Timestamps that somebody is reading at.
         self._pinned: Counter[int] = Counter()

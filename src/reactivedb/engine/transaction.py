@@ -115,6 +115,8 @@ class Transaction:
             ValidationError: `InvalidId`.
         """
         self._begin_read()
+        if not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            decode_id(id)  # A dict cannot even be looked up.
         pending = self._pending.get(id)
         document = pending.new if pending is not None else self._engine.cache.get(id)
         if document is not None:

@@ -47,6 +47,8 @@ def decode_id(text: str) -> tuple[int, bytes]:
 
     Raises: `ValidationError` (`InvalidId`) unless `encode_id` of the result gives `text` again.
     """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        _refuse(text)
     if not (_LENGTH_MIN <= len(text) <= _LENGTH_MAX and text.isascii()):
         _refuse(text)
     try:
