@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -55,6 +56,11 @@ def write_less(ctx: rdb.MutationCtx) -> None:
     ctx.scheduler.run_after(1000, insert, 1, "x" * 300)
 
 
+@rdb.action
+async def schedule_at_once(ctx: rdb.ActionCtx, count: int) -> None:
+    await asyncio.gather(*(ctx.scheduler.run_after(1000, insert, 1) for _ in range(count)))
+
+
 @rdb.query
 def counts(ctx: rdb.QueryCtx) -> list[int]:
     return [ctx.db.query(rows).count(), ctx.db.system.query("_scheduled_functions").count()]
@@ -69,7 +75,7 @@ LIMITS = rdb.Limits(
 
 
 def opened() -> rdb.Database:
-    app = app_of(rows, insert, schedule, go_on_after, write_less, counts, limits=LIMITS)
+    app = app_of(rows, insert, schedule, go_on_after, write_less, schedule_at_once, counts, limits=LIMITS)
     return app.open(clock=FakeClock(), jobs=False)
 
 
@@ -85,3 +91,15 @@ def test_a_write_that_was_refused_is_not_counted() -> None:
     with opened() as db:
         db.mutation(write_less)
         assert db.query(counts) == [1, 1]
+
+
+@pytest.mark.parametrize(("count", "fits"), [(4, True), (5, True), (6, False)])
+def test_an_action_may_schedule_as_many_jobs_as_a_mutation(count: int, fits: bool) -> None:
+    with opened() as db:
+        if fits:
+            db.action(schedule_at_once, count)
+        else:
+            with pytest.raises(rdb.LimitExceededError) as caught:
+                db.action(schedule_at_once, count)
+            assert (caught.value.code, caught.value.asked) == ("TooManyFunctionsScheduled", count)
+        assert db.query(counts) == [0, min(count, 5)]

@@ -11,12 +11,13 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
+from ..limits import active_limits
 from .environment import Environment, stored_value
 from .file_storage import AsyncFiles, FileReader, FileWriter
 from .identity import Identity, UserIdentity
 from .lease import Lease, current, holding
 from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation, RegisteredQuery
-from .scheduler import epoch_ms_of, seconds_of
+from .scheduler import check_scheduled_count, epoch_ms_of, seconds_of
 
 if TYPE_CHECKING:
     from ..engine import Transaction
@@ -136,11 +137,12 @@ class ActionHost(Protocol):
 
 
 class AsyncScheduler:
-    """`ctx.scheduler` of an action: every call is a commit of its own."""
+    """`ctx.scheduler` of an action: every call is a commit of its own, and there may be so many of them."""
 
     def __init__(self, host: ActionHost, held: Lease | None) -> None:
         self._host = host
         self._held = held
+        self._scheduled_count = 0
 
     async def run_after(
         self,
@@ -151,8 +153,7 @@ class AsyncScheduler:
         **kwargs: P.kwargs,
     ) -> str:
         """Run a function `delay` seconds from now; gives the id of the job."""
-        with holding(self._held):
-            return await self._host.schedule_from_action(None, seconds_of(delay), function, (args, kwargs))
+        return await self._schedule(None, seconds_of(delay), function, (args, kwargs))
 
     async def run_at(
         self,
@@ -163,8 +164,24 @@ class AsyncScheduler:
         **kwargs: P.kwargs,
     ) -> str:
         """Run a function at a time, in ms since the epoch or as an aware datetime."""
-        with holding(self._held):
-            return await self._host.schedule_from_action(epoch_ms_of(when), 0.0, function, (args, kwargs))
+        return await self._schedule(epoch_ms_of(when), 0.0, function, (args, kwargs))
+
+    async def _schedule(
+        self,
+        at_ms: float | None,
+        delay_s: float,
+        function: RegisteredFunction[..., Any],
+        call: tuple[tuple[Any, ...], dict[str, Any]],
+    ) -> str:
+        # Before anything is waited for, as an action may schedule several at once.
+        check_scheduled_count(self._scheduled_count + 1, active_limits())
+        self._scheduled_count += 1
+        try:
+            with holding(self._held):
+                return await self._host.schedule_from_action(at_ms, delay_s, function, call)
+        except BaseException:
+            self._scheduled_count -= 1
+            raise
 
     async def cancel(self, id: str, /) -> None:
         """Make a pending job never run."""
@@ -180,6 +197,7 @@ class ActionCtx:
         self._identity = identity
         # Whoever calls it, from whichever task or thread, writes for this action.
         self._held = current()
+        self._scheduler = AsyncScheduler(host, self._held)
         self._random: random.Random | None = None
 
     @property
@@ -188,7 +206,7 @@ class ActionCtx:
 
     @property
     def scheduler(self) -> AsyncScheduler:
-        return AsyncScheduler(self._host, self._held)
+        return self._scheduler
 
     @property
     def env(self) -> Environment:

@@ -17,6 +17,7 @@ from .registry import FunctionDefinition
 from .system import CANCELED, IN_PROGRESS, JOBS, PENDING
 
 if TYPE_CHECKING:
+    from ..limits import Limits
     from .runner import Run
 
 P = ParamSpec("P")
@@ -112,15 +113,7 @@ class Scheduler:
                 asked=size,
             )
         scheduled_count, scheduled_size_bytes = run.scheduled[0] + 1, run.scheduled[1] + size
-        if scheduled_count > limits.scheduled_max:
-            raise LimitExceededError(
-                f"one run may schedule {limits.scheduled_max} jobs, this one wanted {scheduled_count} - "
-                "let a job schedule the rest",
-                code="TooManyFunctionsScheduled",
-                limit="scheduled_max",
-                maximum=limits.scheduled_max,
-                asked=scheduled_count,
-            )
+        check_scheduled_count(scheduled_count, limits)
         if scheduled_size_bytes > limits.scheduled_args_size_bytes_max:
             raise LimitExceededError(
                 f"the arguments of one run's jobs may have {limits.scheduled_args_size_bytes_max} bytes, got "
@@ -140,6 +133,19 @@ class Scheduler:
                 "scheduledTime": float(at_ms),
                 "state": {"kind": PENDING},
             },
+        )
+
+
+def check_scheduled_count(count: int, limits: Limits) -> None:
+    """Raises: LimitExceededError `TooManyFunctionsScheduled`."""
+    if count > limits.scheduled_max:
+        raise LimitExceededError(
+            f"one run may schedule {limits.scheduled_max} jobs, this one wanted {count} - "
+            "let a job schedule the rest",
+            code="TooManyFunctionsScheduled",
+            limit="scheduled_max",
+            maximum=limits.scheduled_max,
+            asked=count,
         )
 
 
