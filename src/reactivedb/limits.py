@@ -36,6 +36,7 @@ class Limits:
     # Half of that for one page, so that the function can still read something beside it.
     page_rows_read_max: int = 16_000
     page_read_size_bytes_max: int = 8 * MIB
+    page_ranges_read_max: int = 2_048
     documents_written_max: int = 16_000
     written_size_bytes_max: int = 16 * MIB
     scheduled_max: int = 1_000

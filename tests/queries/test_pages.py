@@ -308,6 +308,40 @@ def test_what_a_deployment_lets_one_page_read_cuts_it_too() -> None:
     assert (len(bounded.page), bounded.page_status) == (10, "SplitRecommended")
 
 
+def groups(db: Any) -> Any:
+    return db.query(things.index("by_kind_key")).distinct("kind")
+
+
+def late_ones(db: Any) -> Any:
+    """A join of which most documents lead to nothing."""
+    return groups(db).join(lambda one: db.query(things.index("by_kind_key").eq(one["kind"]).gte(50)))
+
+
+@pytest.mark.parametrize(("by", "count"), [(groups, 60), (late_ones, 10)])
+def test_a_page_of_more_ranges_than_may_be_read_is_cut(by: By, count: int) -> None:
+    shelf = Shelf(ranges_read_max=20, page_ranges_read_max=10)
+    shelf.add(*({"kind": f"kind {key:02}", "key": float(key)} for key in range(60)))
+    pages = all_pages(shelf, 60, by)
+    assert len(pages) > 3
+    assert {page.page_status for page in pages[:-1]} == {"SplitRequired"}
+    assert [thing["key"] for page in pages for thing in page.page] == list(range(60 - count, 60))
+    middle, end = pages[0].split_cursor, pages[0].continue_cursor
+    halves = [options(1, end_cursor=middle), options(1, middle, end_cursor=end)]
+    assert [thing for half in halves for thing in read(shelf, half, by).page] == pages[0].page
+
+
+def test_a_page_of_a_merge_is_not_cut_for_the_ranges_it_is_made_of() -> None:
+    shelf = Shelf(ranges_read_max=20, page_ranges_read_max=4)
+    shelf.add(*({"kind": f"kind {key:02}", "key": float(key)} for key in range(20)))
+
+    def merged(db: Any) -> Any:
+        return db.merge(*(things.index("by_kind_key").eq(f"kind {key:02}") for key in range(20)))
+
+    page = read(shelf, options(15), merged)
+    assert (keys_of(page.page), page.page_status) == (list(range(15)), None)
+    assert read(shelf, options(1, end_cursor=END), merged).page_status is None
+
+
 def test_what_the_function_has_read_before_counts_for_its_page() -> None:
     shelf = Shelf(documents_read_max=6)
     shelf.add(*numbered(10))

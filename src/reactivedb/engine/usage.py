@@ -25,14 +25,14 @@ _UNBOUNDED = Limits(
 class Usage:
     """The counts of one run, each within its bound of `limits`."""
 
-    __slots__ = ("_limits", "_ranges_read", "bytes_read", "documents_read", "written")
+    __slots__ = ("_limits", "bytes_read", "documents_read", "ranges_read", "written")
 
     def __init__(self, limits: Limits) -> None:
         self._limits: Limits = limits
         self.documents_read: int = 0
         self.bytes_read: int = 0
         # Reads made for the schema's rules are none of them.
-        self._ranges_read: int = 0
+        self.ranges_read: int = 0
         # Documents and bytes: a point that the count returns to when writes are undone.
         self.written: tuple[int, int] = (0, 0)
 
@@ -52,8 +52,8 @@ class Usage:
 
     def read_range(self) -> None:
         """Raises: LimitExceededError `TooManyReads`."""
-        self._ranges_read += 1
-        self._check("TooManyReads", "ranges_read_max", self._ranges_read, "index ranges read")
+        self.ranges_read += 1
+        self._check("TooManyReads", "ranges_read_max", self.ranges_read, "index ranges read")
 
     def write(self, size: int) -> None:
         """Count one write of that size.
@@ -79,12 +79,12 @@ class Usage:
     @contextmanager
     def uncounted(self) -> Generator[None]:
         """For the product's own rows: a function's bounds are no reason to lose a job."""
-        kept = self._limits, self.documents_read, self.bytes_read, self._ranges_read, self.written
+        kept = self._limits, self.documents_read, self.bytes_read, self.ranges_read, self.written
         self._limits = _UNBOUNDED
         try:
             yield
         finally:
-            self._limits, self.documents_read, self.bytes_read, self._ranges_read, self.written = kept
+            self._limits, self.documents_read, self.bytes_read, self.ranges_read, self.written = kept
 
     def _check(self, code: str, limit: str, asked: int, what: str) -> None:
         maximum: int = getattr(self._limits, limit)

@@ -185,8 +185,19 @@ def _still_fits(end: str | None, cursors: _Cursors) -> tuple[str | None, Boundar
 class _Usage:
     """What a run has read so far."""
 
-    rows: int
-    bytes: int
+    rows: float
+    bytes: float
+    # `distinct` reads one for each group, a join for each document that leads to one. Those that a source
+    # opens before it gives its first row, as a merge does with all of its ranges, are not the page's doing.
+    ranges: float
+
+    def less(self, other: _Usage) -> _Usage:
+        return _Usage(self.rows - other.rows, self.bytes - other.bytes, self.ranges - other.ranges)
+
+    def reaches(self, maxima: _Usage) -> bool:
+        if self.ranges and self.ranges >= maxima.ranges:
+            return True
+        return self.rows >= maxima.rows or self.bytes >= maxima.bytes
 
 
 class _Page:
@@ -202,11 +213,10 @@ class _Page:
 
     def _usage(self) -> _Usage:
         usage = self._source.transaction.usage
-        return _Usage(usage.documents_read, usage.bytes_read)
+        return _Usage(usage.documents_read, usage.bytes_read, usage.ranges_read)
 
     def _used(self) -> _Usage:
-        now = self._usage()
-        return _Usage(now.rows - self._before.rows, now.bytes - self._before.bytes)
+        return self._usage().less(self._before)
 
     @property
     def values(self) -> list[Any]:
@@ -214,32 +224,39 @@ class _Page:
 
     def read_all(self) -> None:
         """To the end of the window, however much that is by now."""
-        self.rows.extend(self._source.steps(self._window))
+        for _ in self._steps():
+            pass
+
+    def _steps(self) -> Iterator[Step]:
+        for step in self._source.steps(self._window):
+            if not self.rows:
+                self._before.ranges = self._source.transaction.usage.ranges_read
+            self.rows.append(step)
+            yield step
 
     def read(self, options: PaginationOptions) -> None:
         """Until enough is found, a bound is reached, or nothing is left; that is known only by asking."""
-        rows_max, bytes_max = self._maxima(options)
+        maxima = self._maxima(options)
         limits = self._source.transaction.limits
-        rows_max = min(rows_max, limits.documents_read_max - self._before.rows)
-        bytes_max = min(bytes_max, limits.read_size_bytes_max - self._before.bytes)
+        whole = _Usage(limits.documents_read_max, limits.read_size_bytes_max, limits.ranges_read_max)
         wanted = options.num_items
-        for step in self._source.steps(self._window):
-            self.rows.append(step)
+        for step in self._steps():
             wanted -= step[1] is not SKIPPED
             if not wanted:
                 return
             used = self._used()
-            if used.rows >= rows_max or used.bytes >= bytes_max:
+            if used.reaches(maxima) or used.reaches(whole.less(self._before)):
                 self._is_cut = True
                 return
         self.exhausted = True
 
-    def _maxima(self, options: PaginationOptions) -> tuple[float, float]:
+    def _maxima(self, options: PaginationOptions) -> _Usage:
         limits = self._source.transaction.limits
         rows, size = options.maximum_rows_read, options.maximum_bytes_read
-        return (
+        return _Usage(
             limits.page_rows_read_max if isinstance(rows, Unset) else rows,
             limits.page_read_size_bytes_max if isinstance(size, Unset) else size,
+            limits.page_ranges_read_max,
         )
 
     def split_cursor(self, cursors: _Cursors) -> str | None:
@@ -254,11 +271,11 @@ class _Page:
     def status(self, options: PaginationOptions) -> PageStatus | None:
         if self._is_cut:
             return "SplitRequired"
-        used = self._used()
-        rows_max, bytes_max = self._maxima(options)
+        used, maxima = self._used(), self._maxima(options)
         is_large = (
-            used.rows > min(_ROWS_RECOMMENDED_MAX, rows_max * _SHARE_RECOMMENDED_MAX)
-            or used.bytes > bytes_max * _SHARE_RECOMMENDED_MAX
+            used.rows > min(_ROWS_RECOMMENDED_MAX, maxima.rows * _SHARE_RECOMMENDED_MAX)
+            or used.bytes > maxima.bytes * _SHARE_RECOMMENDED_MAX
+            or used.ranges > maxima.ranges * _SHARE_RECOMMENDED_MAX
         )
         return "SplitRecommended" if is_large and len(self.rows) > 2 else None
 

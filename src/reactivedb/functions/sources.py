@@ -439,13 +439,21 @@ class Join(Source):
         for step in self.of.steps(outer if start or end else EVERYTHING):
             source = None if step[1] is SKIPPED else self.to(step[1])
             if source is None:
-                nothing = One(self.transaction, None)
-                yield (step, (b"", SKIPPED), nothing), SKIPPED
+                yield self._nothing(step)
                 continue
             inner = self._inner_window(step, source, start, end) if start or end else EVERYTHING
-            if inner is not None:
-                for inner_step in source.steps(inner):
-                    yield (step, inner_step, source), inner_step[1]
+            if inner is None:
+                continue
+            is_empty = True
+            for inner_step in source.steps(inner):
+                is_empty = False
+                yield (step, inner_step, source), inner_step[1]
+            if is_empty and inner.end is None:
+                yield self._nothing(step)
+
+    def _nothing(self, step: Step) -> Step:
+        """Behind all that a document leads to, which is none or what was given before."""
+        return (step, (b"", SKIPPED), One(self.transaction, None)), SKIPPED
 
     def _inner_window(
         self, step: Step, source: Source, start: JoinBoundary | None, end: JoinBoundary | None
