@@ -57,6 +57,15 @@ def test_a_query_is_consumed_once(again: str) -> None:
             filtered.paginate(options(1))
 
 
+def test_the_order_is_said_once_and_first() -> None:
+    with two_kinds().reading() as db:
+        ordered: Any = db.query(kind("a")).order("asc")
+        filtered: Any = db.query(kind("a")).filter(lambda thing: True)
+        for query in (ordered, filtered):
+            with refused("OrderNotFirst"):
+                query.order("desc")
+
+
 def test_a_loop_over_a_query_may_end_early_and_has_read_no_further() -> None:
     shelf = two_kinds(20)
     with shelf.opened(None) as (db, transaction):

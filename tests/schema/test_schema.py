@@ -97,7 +97,10 @@ def test_ranges_that_break_the_rules_are_refused(channel_id: str) -> None:
     owner = Id[Any](channel_id)
     for code, build in [
         ("AlreadyDefinedLowerBound", lambda: Task.by_owner.gt(owner).gte(owner)),
+        ("AlreadyDefinedLowerBound", lambda: Task.by_owner.gt(owner).lt(owner).gt(owner)),
         ("AlreadyDefinedUpperBound", lambda: Task.by_owner.lt(owner).lte(owner)),
+        ("EqualityNotFirst", lambda: Task.by_state.eq("a").eq(1)),
+        ("EqualityNotFirst", lambda: Task.by_state.gt("a").eq(1)),
         ("IndexPrefixTooLong", lambda: source_bounds(Task.by_state.eq("a", 1, 2))),
         ("FieldNotInIndex", lambda: source_bounds(Task.by_state.eq("a", 1).gt(2))),
         ("ValidationError", lambda: source_bounds(Task.by_owner.eq(3))),

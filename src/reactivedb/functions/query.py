@@ -7,7 +7,7 @@ once, no further than its consumer goes. Where the documents come from: see `sou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, cast, overload
 
 from ..engine import Catalog, IndexScan, IndexState, TableState, Transaction, scan_of
 from ..errors import ValidationError
@@ -120,6 +120,15 @@ class OrderedQuery(Generic[T]):
             InvalidCursorError: the cursor is of another query.
         """
         return read_page(self._consume(), options, self._journal)
+
+    if not TYPE_CHECKING:
+
+        def order(self, direction: str, /) -> NoReturn:
+            raise ValidationError(
+                f'`order("{direction}")` comes once, and right behind `ctx.db.query(...)` or `merge(...)` - '
+                "move it there, before `filter`, `distinct` and `join`",
+                code="OrderNotFirst",
+            )
 
     def _made_of(self, source: Source) -> OrderedQuery[Any]:
         return OrderedQuery(source, self._journal)

@@ -28,7 +28,10 @@ class Bound:
 
 
 class IndexRange(Generic[D]):
-    """An equality prefix and at most one bounded field after it: what `db.query` reads."""
+    """An equality prefix and at most one bounded field after it: what `db.query` reads.
+
+    The classes below say what may still be added, so that pyright knows it too.
+    """
 
     __slots__ = ("equal", "lower", "name", "source", "upper")
 
@@ -47,27 +50,25 @@ class IndexRange(Generic[D]):
         self.lower = lower
         self.upper = upper
 
-    def gt(self, value: object, /) -> IndexRange[D]:
-        return self._with_lower(Bound(value, inclusive=False))
+    if not TYPE_CHECKING:
+        # What cannot be added any more, for those who do not ask pyright.
 
-    def gte(self, value: object, /) -> IndexRange[D]:
-        return self._with_lower(Bound(value, inclusive=True))
+        def eq(self, *prefix: object) -> None:
+            raise ValidationError(
+                f"`{self!r}` has its equal values already - give all of them to one `eq`, before any bound",
+                code="EqualityNotFirst",
+                index=self.name,
+            )
 
-    def lt(self, value: object, /) -> IndexRange[D]:
-        return self._with_upper(Bound(value, inclusive=False))
-
-    def lte(self, value: object, /) -> IndexRange[D]:
-        return self._with_upper(Bound(value, inclusive=True))
-
-    def _with_lower(self, bound: Bound) -> IndexRange[D]:
-        if self.lower is not None:
+        def gt(self, value: object, /) -> None:
             raise _twice(self, "lower", "AlreadyDefinedLowerBound")
-        return IndexRange(self.source, self.name, equal=self.equal, lower=bound, upper=self.upper)
 
-    def _with_upper(self, bound: Bound) -> IndexRange[D]:
-        if self.upper is not None:
+        gte = gt
+
+        def lt(self, value: object, /) -> None:
             raise _twice(self, "upper", "AlreadyDefinedUpperBound")
-        return IndexRange(self.source, self.name, equal=self.equal, lower=self.lower, upper=bound)
+
+        lte = lt
 
     def __repr__(self) -> str:
         text = f"{source_name(self.source)}.{self.name}"
@@ -80,14 +81,68 @@ class IndexRange(Generic[D]):
         return text
 
 
-class BoundIndex(IndexRange[D]):
+class LowerBoundRange(IndexRange[D]):
+    """It may have an upper bound too."""
+
+    __slots__ = ()
+
+    def lt(self, value: object, /) -> IndexRange[D]:
+        return self._with_upper(Bound(value, inclusive=False))
+
+    def lte(self, value: object, /) -> IndexRange[D]:
+        return self._with_upper(Bound(value, inclusive=True))
+
+    def _with_upper(self, bound: Bound) -> IndexRange[D]:
+        return IndexRange(self.source, self.name, equal=self.equal, lower=self.lower, upper=bound)
+
+
+class UpperBoundRange(IndexRange[D]):
+    """It may have a lower bound too."""
+
+    __slots__ = ()
+
+    def gt(self, value: object, /) -> IndexRange[D]:
+        return self._with_lower(Bound(value, inclusive=False))
+
+    def gte(self, value: object, /) -> IndexRange[D]:
+        return self._with_lower(Bound(value, inclusive=True))
+
+    def _with_lower(self, bound: Bound) -> IndexRange[D]:
+        return IndexRange(self.source, self.name, equal=self.equal, lower=bound, upper=self.upper)
+
+
+class UnboundRange(IndexRange[D]):
+    """It may have both bounds."""
+
+    __slots__ = ()
+
+    def gt(self, value: object, /) -> LowerBoundRange[D]:
+        return self._with_lower(Bound(value, inclusive=False))
+
+    def gte(self, value: object, /) -> LowerBoundRange[D]:
+        return self._with_lower(Bound(value, inclusive=True))
+
+    def lt(self, value: object, /) -> UpperBoundRange[D]:
+        return self._with_upper(Bound(value, inclusive=False))
+
+    def lte(self, value: object, /) -> UpperBoundRange[D]:
+        return self._with_upper(Bound(value, inclusive=True))
+
+    def _with_lower(self, bound: Bound) -> LowerBoundRange[D]:
+        return LowerBoundRange(self.source, self.name, equal=self.equal, lower=bound)
+
+    def _with_upper(self, bound: Bound) -> UpperBoundRange[D]:
+        return UpperBoundRange(self.source, self.name, equal=self.equal, upper=bound)
+
+
+class BoundIndex(UnboundRange[D]):
     """An index of a certain table; as a range, the whole of it."""
 
     __slots__ = ()
 
-    def eq(self, *prefix: object) -> IndexRange[D]:
+    def eq(self, *prefix: object) -> UnboundRange[D]:
         """Equality on the first `len(prefix)` fields."""
-        return IndexRange(self.source, self.name, equal=prefix)
+        return UnboundRange(self.source, self.name, equal=prefix)
 
 
 class Index:

@@ -48,7 +48,11 @@ def uses_dicts(ctx: rdb.MutationCtx, room_id: rdb.Id[rooms.Room]) -> list[dict[s
 
 @rdb.query
 def merged(ctx: rdb.QueryCtx, rooms_of_mine: list[rdb.Id[rooms.Room]]) -> list[rooms.Note]:
-    ranges = [rooms.Note.by_room.eq(room_id) for room_id in rooms_of_mine]
+    ranges: list[rdb.IndexRange[rooms.Note]] = [rooms.Note.by_room.eq(room_id) for room_id in rooms_of_mine]
+    since_then = rooms.Note.by_likes.eq(rooms_of_mine[0]).lt(9)
+    for least in (1, None):
+        some = since_then if least is None else since_then.gte(least)
+        ranges.extend([some, rooms.Note.by_likes.gt("a").lte("b"), rooms.Note.by_room])
     newest = ctx.db.merge(*ranges).order("desc").filter(lambda note: note.likes > 0)
     assert_type(newest, rdb.OrderedQuery[rooms.Note])
     return newest.take(50)

@@ -19,6 +19,11 @@ def bad(ctx: rdb.QueryCtx, note_id: rdb.Id[Note], room_id: rdb.Id[Room]) -> None
     room: Room | None = ctx.db.get(note_id)  # refused: `get` returns a Note
     rooms: list[Room] = ctx.db.query(Note.by_room.eq(room_id)).take(1)  # refused: an index of another table
     ctx.db.merge(Note.by_room.eq(room_id), Room.by_id)  # refused: ranges of two tables
+    ctx.db.query(Note.by_likes.eq(room_id).eq(1))  # refused: equal values in two parts
+    ctx.db.query(Note.by_likes.gt(room_id).eq(1))  # refused: an equal value behind a bound
+    ctx.db.query(Note.by_likes.eq(room_id).gt(1).gte(2))  # refused: two lower bounds
+    ctx.db.query(Note.by_likes.eq(room_id).lt(2).gte(1).lte(3))  # refused: two upper bounds
+    ctx.db.query(Note).order("desc").order("asc")  # refused: two orders
     print(room, rooms)
 
 
