@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
+import pydantic
 import pytest
 
 from reactivedb.errors import SchemaError, ValidationError
@@ -38,6 +40,28 @@ class Task(Document, table="range_tasks"):
     by_state = Index("state", unique=True)
     by_author = Index("author.display_name")
     by_extra = Index("author.extra.free_name", "big")
+
+
+class Reviewer(Author):
+    nick: str | None
+
+
+class Review(Document, table="range_reviews"):
+    author: Reviewer | None = None
+    second: Reviewer | None
+    lead: Reviewer
+    stars: int
+    few_stars: Annotated[int, pydantic.Field(le=5)] | None = None
+    state: str
+
+    by_author = Index("author.display_name")
+    by_second = Index("second.display_name")
+    by_word = Index("lead.extra.free_name")
+    by_nick = Index("author.nick")
+    by_lead = Index("lead.display_name")
+    by_stars = Index("stars")
+    by_few_stars = Index("few_stars")
+    by_state = Index("state")
 
 
 NOTES = Table("range_notes", indexes={"by_x": ["x"]})
@@ -87,6 +111,27 @@ def test_none_finds_the_absent_ones_of_an_optional_field_and_null_of_a_nullable_
     assert source_bounds(Task.by_state.eq(None)).equal == (None,)
     assert source_bounds(NOTES.index("by_x").eq(None)).equal == (None,)
     assert source_bounds(NOTES.index("by_x").eq(UNSET)).equal == (UNSET,)
+
+
+def test_none_finds_the_documents_whose_path_leads_nowhere() -> None:
+    assert source_bounds(Review.by_author.eq(None)).equal == (UNSET,)
+    assert source_bounds(Review.by_author.gt(None)).lower == (UNSET, False)
+    assert source_bounds(Review.by_second.eq(None)).equal == (UNSET,)
+    assert source_bounds(Review.by_word.eq(None)).equal == (UNSET,)
+    # A null that can be stored there is meant itself.
+    assert source_bounds(Review.by_nick.eq(None)).equal == (None,)
+    with pytest.raises(ValidationError):
+        source_bounds(Review.by_lead.eq(None))
+
+
+def test_a_bound_on_whole_numbers_may_lie_between_them() -> None:
+    bounds = source_bounds(Review.by_stars.gt(1.5).lt(math.inf))
+    assert (bounds.lower, bounds.upper) == ((1.5, False), (math.inf, False))
+    assert source_bounds(Review.by_few_stars.lte(9.5)).upper == (9.5, True)
+    with pytest.raises(ValidationError):
+        source_bounds(Review.by_stars.eq(1.5))
+    with pytest.raises(ValidationError):
+        source_bounds(Review.by_state.gt(1.5))
 
 
 def test_creation_time_may_follow_the_fields_of_an_index() -> None:

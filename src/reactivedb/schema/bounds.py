@@ -89,4 +89,7 @@ def _stored_bound(field: IndexField, bound: Bound | None) -> StoredBound | None:
     value: Any = bound.value
     if value is UNSET or (value is None and field.none_is_absent):
         return UNSET, bound.inclusive
+    if type(value) is float and float in field.validator.wire_types:
+        # A bound may lie between the integers, or beyond all of them.
+        return value, bound.inclusive
     return field.range_validator.dump(value, f".{field.path}"), bound.inclusive

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import NoneType
 
 from reactivedb.errors import SchemaError
 from reactivedb.schema.anything import AnyValidator
@@ -24,7 +25,7 @@ class IndexField:
 
     path: str
     validator: Validator
-    # None asks for the documents that lack the field.
+    # None asks for the documents that lack the field, or what it would lie in.
     none_is_absent: bool = False
 
     @property
@@ -39,9 +40,11 @@ def resolve_index_field(validator: Validator | None, path: str, *, owner: str) -
     Raises: SchemaError `UnknownIndexField`.
     """
     current: Validator = validator or AnyValidator()
-    none_is_absent = False
+    # `may_lack`: something on the way may be absent, or None, so that the path leads nowhere.
+    none_is_absent = may_lack = False
     steps: list[str] = []
     for name in path.split("."):
+        may_lack |= none_is_absent or (bool(steps) and NoneType in current.wire_types)
         fields = list(_fields_of(current))
         field = next((f for f in fields if f.name == name), None)
         field = field or next((f for f in fields if f.wire == name), None)
@@ -60,8 +63,9 @@ def resolve_index_field(validator: Validator | None, path: str, *, owner: str) -
                 field=path,
             )
         current = below
-        none_is_absent = False
+        none_is_absent, may_lack = False, True
         steps.append(name)
+    none_is_absent |= may_lack and NoneType not in current.wire_types
     return IndexField(".".join(steps), current, none_is_absent)
 
 
