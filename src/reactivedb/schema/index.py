@@ -151,6 +151,12 @@ class Index:
     def __init__(self, *fields: str, unique: bool = False, staged: bool = False) -> None:
         if not fields:
             raise SchemaError("`Index()` has no fields - name at least one", code="IndexWithoutFields")
+        for field in fields:
+            if not isinstance(field, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise SchemaError(
+                    f"an index names its fields by text, got `{field!r}` - write it in quotes",
+                    code="UnknownIndexField",
+                )
         self.name = ""
         self.fields = fields
         self.unique = unique
