@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import reactivedb as rdb
 from reactivedb.engine import Engine, RangeRead
+from reactivedb.errors import ValidationError
 
 from .notes import Note, Run, stored
 
@@ -27,6 +29,38 @@ def test_a_get_sees_what_the_transaction_wrote(engine: Engine, run: Begin) -> No
     mine.db.delete(old)
     mine.db.delete(new)
     assert (mine.db.get(old), mine.db.get(new)) == (None, None)
+
+
+@pytest.mark.parametrize("is_document", [True, False])
+@pytest.mark.parametrize("use", ["get", "get_many", "patch", "replace", "delete", "system"])
+def test_what_is_no_text_is_refused_in_the_place_of_an_id(
+    engine: Engine, run: Begin, use: str, is_document: bool
+) -> None:
+    mine = run()
+    note = mine.db.get(mine.insert("ada", 1))
+    other: Any = note if is_document else None
+    doing: dict[str, Callable[[], object]] = {
+        "get": lambda: mine.db.get(other),
+        "get_many": lambda: mine.db.get_many([other]),
+        "patch": lambda: mine.db.patch(other, score=2),
+        "replace": lambda: mine.db.replace(other, {"score": 2}),
+        "delete": lambda: mine.db.delete(other),
+        "system": lambda: mine.db.system.get(other),
+    }
+    with pytest.raises(ValidationError) as caught:
+        doing[use]()
+    assert caught.value.code == "InvalidId"
+    assert caught.value.fields["got"] == ("an object of type `Note`" if is_document else "null")
+
+
+def test_a_patch_takes_fields_and_no_document(engine: Engine, run: Begin) -> None:
+    [id] = stored(engine, ("ada", 1))
+    mine = run()
+    changes: Any
+    for changes in (mine.db.get(id), "score", [("score", 2)]):
+        with pytest.raises(ValidationError) as caught:
+            mine.db.patch(id, changes)
+        assert caught.value.code == "InvalidPatch"
 
 
 @pytest.mark.parametrize("direction", ["asc", "desc"])

@@ -155,7 +155,7 @@ class DatabaseWriter(DatabaseReader):
         """
         document = self._existing(id)
         definition = document.table.definition
-        changed = _without_own_system_fields(document, {**(changes or {}), **fields})
+        changed = _without_own_system_fields(document, {**_changes(changes), **fields})
         self._replace(document, definition.dump_patch(_user_fields(document), changed))
 
     @overload
@@ -239,6 +239,16 @@ def _without_own_system_fields(document: StoredDocument, fields: Mapping[str, An
         for name, value in fields.items()
         if not (name in ("_id", "_creationTime") and value == document.fields[name])
     }
+
+
+def _changes(given: object) -> Mapping[str, Any]:
+    if given is None or isinstance(given, Mapping):
+        return cast("Mapping[str, Any]", given or {})
+    raise ValidationError(
+        "`patch` expects the fields to change, as arguments or as one dict, got an object of type"
+        f" `{type(given).__name__}` - use `replace` for a whole document",
+        code="InvalidPatch",
+    )
 
 
 def _table_name(table: Any) -> str:

@@ -47,8 +47,9 @@ def decode_id(text: str) -> tuple[int, bytes]:
 
     Raises: `ValidationError` (`InvalidId`) unless `encode_id` of the result gives `text` again.
     """
+    # Ids come from user code, where a document may be given in the place of its id.
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        _refuse(text)
+        _refuse_other(text)
     if not (_LENGTH_MIN <= len(text) <= _LENGTH_MAX and text.isascii()):
         _refuse(text)
     try:
@@ -89,4 +90,13 @@ def _refuse(text: str) -> NoReturn:
         f"expected a document id, got {abbreviated(text)} - pass an id that the database gave out",
         code="InvalidId",
         got=text,
+    )
+
+
+def _refuse_other(value: object) -> NoReturn:
+    kind = "null" if value is None else f"an object of type `{type(value).__name__}`"
+    raise ValidationError(
+        f"expected a document id, got {kind} - pass what `insert` gave, or the `id` of a document",
+        code="InvalidId",
+        got=kind,
     )
