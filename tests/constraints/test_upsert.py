@@ -66,6 +66,62 @@ def test_wire_names_are_taken_too_and_a_table_of_dicts_is_upserted(face_of: Face
     assert (only["name"], only["count"]) == ("hits", 2)
 
 
+class Place(rdb.Model):
+    city: str
+    zip_code: str | None = None
+
+
+class Shop(rdb.Document, table="shops"):
+    place: Place
+    name: str = ""
+
+    by_place = rdb.Index("place.city", "place.zip_code", unique=True)
+    by_city = rdb.Index("place", "place.city", unique=True)
+
+
+@pytest.mark.parametrize(
+    "at", [Shop.by_place.eq("Oslo", "1"), Shop.by_city.eq(Place(city="Oslo", zip_code="1"), "Oslo")]
+)
+def test_a_key_within_an_object_need_not_be_given_again_either(face_of: FaceOf, at: Any) -> None:
+    face = face_of(Shop)
+    assert face.db.upsert(at, name="first").created
+    assert not face.db.upsert(at, name="second").created
+    found = face.db.query(Shop).unique()
+    assert found is not None
+    assert (found.place, found.name) == (Place(city="Oslo", zip_code="1"), "second")
+    with pytest.raises(ValidationError) as caught:
+        face.db.upsert(at, place=Place(city="Oslo"))
+    assert caught.value.code == "UpsertKeyMismatch"
+
+
+def test_a_dict_that_was_read_can_be_upserted_with_a_change(face_of: FaceOf) -> None:
+    counters = rdb.Table("counters", indexes={"by_name": rdb.Index("name", unique=True)})
+    face = face_of(counters)
+    at = counters.index("by_name").eq("hits")
+    id = face.db.upsert(at, {"count": 1}).id
+    face.db.upsert(at, face.db.get(id) | {"count": 2})
+    assert face.db.get(id)["count"] == 2
+    with pytest.raises(ValidationError):
+        face.db.upsert(at, face.db.get(id) | {"_creationTime": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("document", "fields"),
+    [
+        ({"value": 2}, {"note": "lost"}),
+        (Setting(owner_name="ada", key="volume"), {"note": "lost"}),
+        ("volume", {}),
+    ],
+)
+def test_an_upsert_takes_one_thing_and_drops_nothing(
+    face_of: FaceOf, document: Any, fields: dict[str, Any]
+) -> None:
+    face = face_of(Setting)
+    with pytest.raises(ValidationError) as caught:
+        face.db.upsert(AT, document, **fields)
+    assert caught.value.code == "InvalidUpsert"
+
+
 @pytest.mark.parametrize(
     ("code", "key", "fields"),
     [

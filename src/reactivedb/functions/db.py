@@ -18,7 +18,7 @@ from .constraints import Constraints
 from .pagination import Journal
 from .query import Query, merge_source, scan_source
 from .system_db import SystemReader
-from .upsert import Upserted, upsert_key
+from .upsert import Upserted, given_fields, upsert_key
 
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
@@ -192,14 +192,16 @@ class DatabaseWriter(DatabaseReader):
         given explicitly is changed; all else of a document that is there stays.
 
         Raises:
-            ValidationError: `UpsertNeedsUnique`, `UpsertKeyMismatch`, or fields that do not fit.
+            ValidationError: `UpsertNeedsUnique`, `UpsertKeyMismatch`, `InvalidUpsert`, or what does not fit.
             RequestError: `UniqueViolation` of another index, `TransitionNotAllowed`.
         """
         place = upsert_key(self._catalog, key)
-        given = document if document is not None else fields
+        given = given_fields(document, fields)
         found = next((document for document, _ in self._transaction.scan(place.scan)), None)
         if found is None:
             return Upserted(self._insert(place.table, place.new_fields(given)), created=True)
+        if isinstance(given, Mapping):
+            given = _without_own_system_fields(found, given)
         self._replace(found, place.changed_fields(found, given))
         return Upserted(Id(found.id), created=False)
 

@@ -47,7 +47,7 @@ class UpsertKey:
         definition = self.table.definition
         if isinstance(document, Document):
             return self._at_key(definition.dump(document))
-        key = {path: value for path, value in self.given.items() if "." not in path}
+        key = _nested(self.given)
         if definition.document_class is None:
             return self._at_key(definition.dump({**key, **document}))
         # By wire name, as the key is.
@@ -79,6 +79,36 @@ class UpsertKey:
                 index=self.scan.index.definition.name,
             )
         return fields
+
+
+def given_fields(document: Any, fields: dict[str, Any]) -> Document | Mapping[str, Any]:
+    """The one of both that the caller gave.
+
+    Raises: ValidationError `InvalidUpsert`, for both, or for what is neither a document nor a dict.
+    """
+    if document is None:
+        return fields
+    if isinstance(document, Document | Mapping) and not fields:
+        return cast("Document | Mapping[str, Any]", document)
+    kind = type(cast("object", document)).__name__
+    got = f"an object of type `{kind}`" + (f" and {len(fields)} fields" if fields else "")
+    raise ValidationError(
+        f"`upsert` expects fields as arguments, or one dict, or one document, got {got} - give one of them",
+        code="InvalidUpsert",
+    )
+
+
+def _nested(given: dict[str, Any]) -> dict[str, Any]:
+    """Values by path as the objects they lie in."""
+    root: dict[str, Any] = {}
+    # Deepest first, so that an object which the key names as a whole is what remains.
+    for path in sorted(given, key=lambda path: -path.count(".")):
+        *parents, name = path.split(".")
+        place = root
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = given[path]
+    return root
 
 
 def upsert_key(catalog: Catalog, source: IndexRange[Any]) -> UpsertKey:
