@@ -457,6 +457,18 @@ def five(old: dict[str, Any]) -> Any:
     return 5
 
 
+def of_nothing() -> Any:
+    return None
+
+
+def of_two(ctx: Any, old: dict[str, Any]) -> Any:
+    return old
+
+
+class WithoutTable(rdb.Document):
+    pass
+
+
 def twice() -> None:
     module = app_of(Note).modules[0]
     vars(module).update(a=rdb.migration(Note)(five), b=rdb.migration(Note)(five))
@@ -468,6 +480,11 @@ def twice() -> None:
     [
         (lambda: rdb.migration(Note)(coroutine), "InvalidMigration"),  # pyright: ignore[reportArgumentType]
         (lambda: rdb.migration(Note)(generator), "InvalidMigration"),
+        (lambda: rdb.migration(Note)(of_nothing), "InvalidMigration"),  # pyright: ignore[reportArgumentType]
+        (lambda: rdb.migration(Note)(of_two), "InvalidMigration"),  # pyright: ignore[reportArgumentType]
+        (lambda: rdb.migration(five), "NotATable"),  # pyright: ignore[reportArgumentType, reportCallIssue]
+        (lambda: rdb.migration("notes"), "NotATable"),  # pyright: ignore[reportArgumentType, reportCallIssue]
+        (lambda: rdb.migration(WithoutTable), "NotATable"),
         (twice, "DuplicateMigration"),
         (lambda: app_of(rename_author), "UnknownTable"),
     ],

@@ -295,6 +295,15 @@ ROOM = rdb.Id[Room]
         ("MisplacedRule", lambda: broken(Annotated[ROOM, rdb.OnDelete("cascade")] | None, default=None)),
         ("MisplacedRule", lambda: broken(Annotated[str, rdb.Transitions({"a": ["b"]})])),
         ("MisplacedRule", lambda: broken(Annotated[int, rdb.UpdatedAt()], default=0)),
+        ("MisplacedRule", lambda: broken(Annotated[ROOM, rdb.OnDelete], index=rdb.Index("x"))),
+        ("MisplacedRule", lambda: broken(Annotated[Literal["a"], rdb.Transitions])),
+        (
+            "MisplacedRule",
+            lambda: broken(
+                Annotated[ROOM, rdb.OnDelete("cascade"), rdb.OnDelete("restrict")], index=rdb.Index("x")
+            ),
+        ),
+        ("InvalidTransitions", lambda: rdb.Transitions(["a", "b"])),  # pyright: ignore[reportArgumentType]
         ("MisplacedRule", lambda: broken(Annotated[ROOM, rdb.OnDelete("drop")], index=rdb.Index("x"))),  # pyright: ignore[reportArgumentType]
         ("UnknownState", lambda: broken(Annotated[Literal["a", "b"], rdb.Transitions({"a": ["c"]})])),
         ("UnknownState", lambda: broken(Annotated[Literal["a", "b"], rdb.Transitions({"c": ["a"]})])),

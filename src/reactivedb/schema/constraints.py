@@ -7,6 +7,7 @@ wire names and stored values; `functions.constraints` and `functions.cascade` ke
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -37,6 +38,11 @@ class FieldRule:
     __slots__ = ()
 
 
+def is_rule(item: object) -> bool:
+    """Also for a class in the place of its instance, which `table_rules` refuses."""
+    return isinstance(item, FieldRule) or (isinstance(item, type) and issubclass(item, FieldRule))
+
+
 @dataclass(frozen=True, slots=True)
 class OnDelete(FieldRule):
     """What becomes of a document when the one that this id names is deleted.
@@ -58,6 +64,13 @@ class Transitions(FieldRule):
     __slots__ = ("allowed",)
 
     def __init__(self, allowed: Mapping[Any, Iterable[Any]]) -> None:
+        """Raises: SchemaError `InvalidTransitions`."""
+        if not isinstance(allowed, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SchemaError(
+                "`rdb.Transitions` expects a dict from each state to the list of those that may follow, got"
+                f" `{allowed!r}` - write `rdb.Transitions({{state: [following, ...]}})`",
+                code="InvalidTransitions",
+            )
         self.allowed = tuple((state, tuple(following)) for state, following in allowed.items())
 
     def __repr__(self) -> str:
@@ -148,6 +161,9 @@ def table_rules(
     for name, of_field in rules.items():
         field = _field(table, validator, name)
         owner = f"{table}.{field.wire}"
+        for kind, count in Counter(map(type, of_field)).items():
+            if count > 1:
+                raise _misplaced(owner, f"a field has one `rdb.{kind.__name__}`, got {count}", "keep one")
         for rule in of_field:
             if isinstance(rule, OnDelete):
                 references.append(_reference(owner, table, field, rule, indexes))
@@ -158,7 +174,7 @@ def table_rules(
                     raise _misplaced(owner, "`rdb.updated_at()` is for a number", "annotate it with `float`")
                 updated.append(field.wire)
             else:
-                raise _misplaced(owner, f"`{rule!r}` is no rule", "use `rdb.OnDelete` or `rdb.Transitions`")
+                raise _misplaced(owner, f"`{rule!r}` is no rule", "use `rdb.OnDelete(...)` or the like")
     return TableRules(unique, tuple(references), tuple(transitions), tuple(updated))
 
 

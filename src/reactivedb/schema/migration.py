@@ -80,8 +80,14 @@ def migration(
 ) -> Callable[[Callable[[dict[str, Any]], Any]], Migration]:
     """Make a function the migration of a table's older documents; its name is remembered for ever.
 
-    Raises: SchemaError, for what is no function of one document.
+    Raises: SchemaError, for what is no table, or no function of one document.
     """
+    if not _is_table(source):
+        raise SchemaError(
+            f"`rdb.migration` expects the table whose documents it changes, got `{source!r}` - write"
+            " `@rdb.migration(Message)` with a `Document` class of a table, or with a `rdb.Table`",
+            code="NotATable",
+        )
 
     def declare(function: MigrationFunction) -> Migration:
         known_as = name or getattr(function, "__name__", "")
@@ -91,9 +97,31 @@ def migration(
                 f"migration `{known_as}` is a coroutine or a generator - write a plain `def`",
                 code="InvalidMigration",
             )
+        if not _takes_one(function):
+            raise SchemaError(
+                f"migration `{known_as}` is called with one document and nothing else, got"
+                f" `{known_as}{inspect.signature(function)}` - give it that one parameter",
+                code="InvalidMigration",
+            )
         return Migration(known_as, source, function, _digest(function))
 
     return declare
+
+
+def _is_table(source: object) -> bool:
+    if isinstance(source, type) and issubclass(source, Document):
+        return source.__table__ is not None
+    return isinstance(source, Table)
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind({})
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # A built-in that does not tell.
+    return True
 
 
 def _digest(function: Callable[..., Any]) -> str:

@@ -15,7 +15,7 @@ from reactivedb.errors import SchemaError, ValidationError, ValueLimitError
 from reactivedb.limits import DEFAULT_LIMITS, active_limits
 from reactivedb.schema.annotations import derive_model
 from reactivedb.schema.anything import AnyValidator
-from reactivedb.schema.constraints import FieldRule, TableRules, table_rules
+from reactivedb.schema.constraints import FieldRule, TableRules, is_rule, table_rules
 from reactivedb.schema.document import (
     CREATION_TIME_FIELD,
     ID_FIELD,
@@ -332,7 +332,7 @@ def table_definition(source: type[Document] | Table) -> TableDefinition:
 def declared_rules(document_class: type[Document]) -> dict[str, tuple[FieldRule, ...]]:
     """The rules beside the annotations of a class, by Python name."""
     rules = {
-        name: tuple(item for item in field.metadata if isinstance(item, FieldRule))
+        name: tuple(item for item in field.metadata if is_rule(item))
         for name, field in document_class.__pydantic_fields__.items()
     }
     return {name: of_field for name, of_field in rules.items() if of_field}
