@@ -550,6 +550,44 @@ def test_a_default_that_is_dropped_and_a_rule_that_is_added_are_checked() -> Non
     assert mismatch(app_of(Constrained), storage)["offenders"][0].path == ".author"
 
 
+def test_a_document_at_which_a_validator_fails_is_listed_too() -> None:
+    storage = MemoryStorage()
+    ids = stored_notes(storage, ("ada", "1"), ("bob", "x"))
+
+    class Strict(rdb.Document, table="notes"):
+        author: str
+        stars: str = "1"
+
+        @pydantic.field_validator("stars")
+        @classmethod
+        def whole(cls, stars: str) -> str:
+            return {"1": "1"}[stars]
+
+    [offender] = mismatch(app_of(Strict), storage)["offenders"]
+    assert (offender.id, offender.got) == (ids[1], "KeyError: 'x'")
+
+
+def test_an_offender_says_what_is_in_its_way() -> None:
+    storage = MemoryStorage()
+    first, second = stored_notes(storage, ("ada", "1"), ("ada", "2"))
+
+    class OneEach(rdb.Document, table="notes"):
+        author: str
+        stars: str = "1"
+
+        by_author = rdb.Index("author", unique=True)
+
+    [offender] = mismatch(app_of(OneEach), storage)["offenders"]
+    assert (offender.id, offender.got) == (second, f"`'ada'` which `{first}` has")
+
+    def without_name(old: dict[str, Any]) -> dict[str, Any]:
+        return {"author": old["name"]}
+
+    offender = mismatch(app_of(Note, rdb.migration(Note)(without_name)), storage)["offenders"][0]
+    assert offender.expected == "what migration `without_name` makes of it"
+    assert offender.got == "KeyError: 'name'"
+
+
 def test_a_schema_that_is_the_same_is_not_checked_again() -> None:
     storage = MemoryStorage()
     stored_notes(storage, ("ada", "1"))

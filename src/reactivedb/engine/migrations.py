@@ -88,7 +88,7 @@ def _failed(name: str, table: str, id: str, error: Exception) -> SchemaError:
         table=table,
         id=id,
         path=details.get("path", ""),
-        expected=details.get("expected", "a document of the new schema"),
+        expected=details.get("expected", f"what migration `{name}` makes of it"),
         got=details.get("got", f"{type(error).__name__}: {error}"),
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from ..errors import LimitExceededError, SchemaError, ValidationError
+from ..errors import LimitExceededError, ReactiveDBError, SchemaError, ValidationError
 from ..schema import fingerprint
 from .backfill import (
     BATCH,
@@ -151,7 +151,7 @@ class _Change:
             # The upgrade has compared it with the schema; how large it has become is another matter.
             check_document_limits(self._limits, table.name, document.fields, document.json)
         elif is_checked:
-            table.definition.check(document.fields)
+            _check_fields(table, document)
         else:
             return
         validator = table.definition.validator
@@ -193,6 +193,21 @@ class _Change:
         return replace(record, total=total, finished=total == 0)
 
 
+def _check_fields(table: TableState, document: StoredDocument) -> None:
+    try:
+        table.definition.check(document.fields)
+    except ReactiveDBError:
+        raise
+    except Exception as error:  # a validator of the class may raise anything
+        raised = f"{type(error).__name__}: {error}"
+        raise SchemaError(
+            f"a validator of the table's class failed with {raised} - let it raise `ValueError` to refuse",
+            code="ValidatorFailed",
+            expected="a document that the validators of its class take",
+            got=raised,
+        ) from error
+
+
 def mark_complete(storage: Storage, index: IndexState) -> None:
     """All entries of the index are there: into the open group, and in memory."""
     row = next(row for row in storage.catalog().indexes if row.number == index.number)
@@ -208,12 +223,13 @@ def _duplicate(index: IndexState, id: str, other_id: str, values: tuple[object, 
     definition = index.definition
     path = ", ".join(f".{field}" for field in definition.fields)
     shown = ", ".join(f"`{value!r}`" for value in values)
+    got = f"{shown} which `{other_id}` has"
     expected = f"values that no other document has in unique index `{definition.name}`"
     return Offender(
         definition.table,
         id,
         path,
         expected,
-        shown,
-        f"expected {expected} at `{path}`, got {shown} which `{other_id}` has",
+        got,
+        f"expected {expected} at `{path}`, got {got}",
     )
