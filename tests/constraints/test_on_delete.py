@@ -467,6 +467,19 @@ def test_the_job_does_nothing_to_documents_that_exist_and_is_nobody_elses() -> N
         assert all(not known.path.startswith("_system/") for known in db.runtime.runner.registry)
 
 
+def test_a_cascade_goes_on_where_every_run_is_over_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    with app(cascade_batch_max=7).open(path, jobs=False) as db:
+        db.mutation(remove, db.mutation(fill, 20, 0))
+    hurried = app_of(Channel, Message, Like, counts, limits=rdb.Limits(user_time_s_max=1e-9))
+    with hurried.open(path) as db:
+        with pytest.raises(LimitExceededError):
+            db.query(counts)
+        db.run_until_idle()
+    with app().open(path) as db:
+        assert db.query(counts) == [0, 0, 0]
+
+
 @pytest.mark.parametrize("batch_max", [0, 1])
 def test_the_smallest_limits_still_let_a_cascade_end(batch_max: int) -> None:
     limits = rdb.Limits(cascade_batch_max=batch_max, array_length_max=3)

@@ -154,7 +154,9 @@ class Run:
         try:
             ctx = QueryCtx(self) if definition.kind is Kind.QUERY else MutationCtx(self)
             handler = definition.reference.handler
-            if self.depth > 1:
+            # A cascade is bounded by its batch. Stopped for its time, on a busy machine, it would end as a
+            # failed job, and what was left of it would stay for ever.
+            if self.depth > 1 or definition.reference is resume_cascade:
                 value = handler(ctx, **named)
             else:
                 value = watchdog.call(handler, ctx, named, path=definition.path, transaction=self.transaction)
