@@ -65,8 +65,9 @@ def test_an_absent_state_is_left_and_entered_as_declared(face_of: FaceOf) -> Non
     with pytest.raises(RequestError):
         face.db.patch(task, review="good")
     face.db.patch(task, review="bad")
-    with pytest.raises(RequestError):
+    with pytest.raises(RequestError) as caught:
         face.db.patch(task, review=None)
+    assert "may go from `'bad'` to `'good'`, got absent" in caught.value.message
 
 
 class Phase(enum.Enum):

@@ -91,10 +91,10 @@ def _check_transition(
     allowed = rule.following(before)
     if allowed is None or _same(before, after) or any(_same(after, state) for state in allowed):
         return
-    choices = " or ".join(shown(state) for state in allowed) or "nothing, the state is final"
+    choices = " or ".join(map(_state, allowed)) or "no other, the state is final"
     raise RequestError(
-        f"`{table.name}.{rule.field}` of document `{current.id}` may go from {shown(before)} to {choices},"
-        f" got {shown(after)} - go through the states in between, or widen its `rdb.Transitions`",
+        f"`{table.name}.{rule.field}` of document `{current.id}` may go from {_state(before)} to {choices},"
+        f" got {_state(after)} - go through the states in between, or widen its `rdb.Transitions`",
         code="TransitionNotAllowed",
         table=table.name,
         field=rule.field,
@@ -103,6 +103,10 @@ def _check_transition(
         after=after,
         allowed=list(allowed),
     )
+
+
+def _state(state: Value | Unset) -> str:
+    return "absent" if state is UNSET else shown(state)
 
 
 def _same(one: Value | Unset, other: Value | Unset) -> bool:
