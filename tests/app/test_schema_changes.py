@@ -635,6 +635,15 @@ def test_a_check_lists_what_changes_and_what_breaks_beside_an_open_database(tmp_
         assert sorted(file.name for file in tmp_path.iterdir() if file.is_dir()) == []
 
 
+def test_a_check_of_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    path.write_bytes(b"garbage " * 100)
+    with pytest.raises(rdb.StorageError) as caught:
+        FIRST.check_schema(path)
+    assert caught.value.code == "DatabaseCorrupt"
+    assert "not an error" not in caught.value.message
+
+
 def test_a_check_without_data_finds_everything_new(tmp_path: Path) -> None:
     report = FIRST.check_schema(tmp_path / "none.db")
     assert "table `notes` is added" in map(str, report.changes)

@@ -48,7 +48,11 @@ def from_sqlite_error(
     error: apsw.Error, path: Path, doing: str, *, system_errno: int = 0
 ) -> StorageError | AssertionError:
     """`system_errno` is the connection's: SQLite itself knows only ENOSPC as a full disk."""
-    got = f"SQLite says `{error}`"
+    # A backup's error comes without its text: the connection that SQLite asks for it has none.
+    text = str(error)
+    if text == "not an error":
+        text = type(error).__name__
+    got = f"SQLite says `{text}`"
     match error:
         case apsw.ConstraintError():
             return AssertionError(f"a rule of the storage contract was broken (`{path}`): {got}")
