@@ -209,6 +209,31 @@ def test_two_fields_that_are_equal_on_the_wire_are_refused_and_named() -> None:
     assert "Twice.userId" in caught.value.message
 
 
+class SchemaReference(pydantic.BaseModel):
+    ref: str = pydantic.Field(alias="$ref")
+
+
+@pytest.mark.parametrize("name", ["$ref", "$bytes", "na\u00efve", "line\nbreak", "x" * 1_025])
+def test_a_field_whose_name_no_value_can_have_is_refused_where_it_is_declared(name: str) -> None:
+    for declare in (
+        lambda: v.object({name: v.string()}),
+        lambda: v.object({"nested": v.object({"a": v.string()}).extend({name: v.string()})}),
+        lambda: validator_for(TypedDict("Named", {name: str})),  # type: ignore[misc]
+    ):
+        with pytest.raises(SchemaError) as caught:
+            declare()
+        assert caught.value.code == "InvalidFieldName"
+
+
+def test_an_alias_that_no_value_can_have_is_refused_with_the_field() -> None:
+    # It would be written, and its database could not be read any more.
+    with pytest.raises(SchemaError) as caught:
+        validator_for(list[SchemaReference])
+    assert (caught.value.code, caught.value.fields["field"]) == ("InvalidFieldName", "ref")
+    assert "`SchemaReference.ref`" in caught.value.message
+    assert "$ref" in caught.value.message
+
+
 def test_a_default_that_does_not_fit_is_refused() -> None:
     @dataclass
     class Wrong:

@@ -151,6 +151,8 @@ def test_parameters_without_a_name_of_their_own_are_refused() -> None:
     def no_context() -> None: ...
     def undefined(ctx: Any, x: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821
     def wrong_default(ctx: Any, x: int = "a") -> None: ...  # type: ignore[assignment]
+    def twice(ctx: Any, page_size: int, pageSize: int) -> None: ...  # noqa: N803
+    def unsendable(ctx: Any, größe: int) -> None: ...  # noqa: PLC2401
 
     for handler, code in [
         (starred, "UnsupportedParameter"),
@@ -158,6 +160,8 @@ def test_parameters_without_a_name_of_their_own_are_refused() -> None:
         (no_context, "UnsupportedParameter"),
         (undefined, "UnresolvedAnnotation"),
         (wrong_default, "DefaultDoesNotFit"),
+        (twice, "AmbiguousWireName"),
+        (unsendable, "InvalidFieldName"),
     ]:
         with pytest.raises(SchemaError) as caught:
             ArgsValidator.from_signature(handler)

@@ -21,7 +21,7 @@ from reactivedb.schema.annotations import validator_for
 from reactivedb.schema.anything import AnyValidator
 from reactivedb.schema.defaults import field_of
 from reactivedb.schema.mismatch import mismatch, missing_field, with_code
-from reactivedb.schema.objects import Field, ObjectValidator, Presence
+from reactivedb.schema.objects import Field, ObjectValidator, Presence, check_wire_names
 from reactivedb.schema.validators import FoundId, Validator
 from reactivedb.values import UNSET, Value
 
@@ -42,7 +42,7 @@ class ArgsValidator:
 
     @classmethod
     def from_signature(cls, handler: Handler) -> ArgsValidator:
-        """Raises: SchemaError for parameters that cannot be sent."""
+        """Raises: SchemaError for parameters that cannot be sent, or not be told apart."""
         name = handler.__qualname__
         parameters = _parameters(handler)
         hints = _hints(handler, skip=parameters[0].name)
@@ -57,6 +57,7 @@ class ArgsValidator:
                 )
             positional_count += parameter.kind is parameter.POSITIONAL_OR_KEYWORD
             fields.append(_field_of_parameter(name, parameter, hints.get(parameter.name, Any)))
+        check_wire_names(name, ((field.name, field.wire) for field in fields))
         return cls(name, tuple(fields), positional_count)
 
     @cached_property

@@ -16,9 +16,10 @@ from typing import Any, cast
 import pydantic
 
 from reactivedb.errors import SchemaError
+from reactivedb.limits import DEFAULT_LIMITS
 from reactivedb.schema.mismatch import Path, broken_constraint, mismatch, missing_field, unknown_field
 from reactivedb.schema.validators import FoundId, Loader, NoneType, Validator
-from reactivedb.values import UNSET, Unset, Value, normalize
+from reactivedb.values import UNSET, MisfitError, Unset, Value, check_field_names, normalize
 
 
 class Presence(Enum):
@@ -84,7 +85,7 @@ class Field:
 def check_wire_names(owner: str, names: Iterable[tuple[str, str]]) -> None:
     """`names` are pairs of Python name and wire name.
 
-    Raises: SchemaError if two are equal on the wire.
+    Raises: SchemaError if two are equal on the wire, or one cannot be a field of a value.
     """
     seen: dict[str, str] = {}
     for name, wire in names:
@@ -95,6 +96,16 @@ def check_wire_names(owner: str, names: Iterable[tuple[str, str]]) -> None:
                 code="AmbiguousWireName",
                 fields=[seen[wire], name],
             )
+        try:
+            # Values with declared fields are not asked again when they are stored.
+            check_field_names({wire: name}, DEFAULT_LIMITS)
+        except MisfitError as misfit:
+            raise SchemaError(
+                f"`{owner}.{name}`: expected {misfit.expected} on the wire, got {misfit.got}"
+                f" - {misfit.way_out}",
+                code=misfit.code,
+                field=name,
+            ) from None
         seen[wire] = name
 
 

@@ -12,14 +12,26 @@ from reactivedb.values.json import (
     to_jsonable,
 )
 from reactivedb.values.key import decode_key, encode_key, end_of_values, key_parts
-from reactivedb.values.value import UNSET, Int64, Unset, Value, depth, normalize, size_bytes
+from reactivedb.values.value import (
+    UNSET,
+    Int64,
+    MisfitError,
+    Unset,
+    Value,
+    check_field_names,
+    depth,
+    normalize,
+    size_bytes,
+)
 
 __all__ = [
     "UNSET",
     "Int64",
     "MalformedJson",
+    "MisfitError",
     "Unset",
     "Value",
+    "check_field_names",
     "decode",
     "decode_id",
     "decode_key",

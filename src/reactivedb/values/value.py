@@ -8,7 +8,7 @@ only while an error is on its way up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from operator import index
 from typing import Any, NamedTuple, Self, SupportsIndex, cast, final
 
@@ -279,7 +279,7 @@ _KNOWN_NAME_COUNT_MAX = 8_192
 _known_names: set[object] = set()
 
 
-def check_field_names(names: dict[Any, Any], limits: Limits) -> None:
+def check_field_names(names: Mapping[Any, Any], limits: Limits) -> None:
     """Raises: `MisfitError` for a name that is not printable ASCII, begins with `$` or is too long."""
     if limits.field_name_length_max < _SHORT_NAME_LENGTH or not _known_names.issuperset(names):
         _check_new_names(names, limits)
