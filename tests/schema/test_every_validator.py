@@ -312,6 +312,42 @@ def test_objects_are_derived_and_keep_their_nature() -> None:
         assert caught.value.code == "UnknownField"
 
 
+@pytest.mark.parametrize(
+    ("declare", "code"),
+    [
+        (lambda: v.array(v.optional(v.string())), "NotAValidator"),
+        (lambda: v.union(v.optional(v.string()), v.null()), "NotAValidator"),
+        (lambda: v.record(v.string(), v.optional(v.number())), "NotAValidator"),
+        (lambda: v.optional(v.optional(v.string())), "NotAValidator"),
+        (lambda: v.array(str), "NotAValidator"),
+        (lambda: v.object({"name": str}), "NotAValidator"),
+        (lambda: v.object({}).extend({"name": "string"}), "NotAValidator"),
+        (lambda: v.id(Table("notes")), "NotATable"),
+        (lambda: v.id("no table"), "InvalidIdentifier"),
+        (lambda: v.literal(2**53 + 1), "NumberNotExact"),
+        (lambda: v.literal("\ud800"), "LoneSurrogate"),
+        (lambda: Table("notes", v.string()), "NotAnObject"),
+        (lambda: Table("notes", v.union(v.object({}), v.null())), "NotAnObject"),
+        (lambda: Table("notes", v.optional(v.object({}))), "NotAValidator"),
+        (lambda: Table("notes", v.object({"_id": v.id("notes")})), "ReservedName"),
+        (lambda: Table("notes", v.object({"_private": v.string()})), "InvalidFieldName"),
+        (lambda: Table("notes", v.object({"two words": v.string()})), "InvalidFieldName"),
+        (lambda: Table("notes", v.object({"x" * 65: v.string()})), "InvalidFieldName"),
+    ],
+)
+def test_what_no_value_or_document_fits_is_refused_where_it_is_declared(
+    declare: Callable[[], object], code: str
+) -> None:
+    with pytest.raises(SchemaError) as caught:
+        declare()
+    assert caught.value.code == code
+
+
+def test_the_documents_of_a_dict_table_may_be_a_union_a_record_or_anything() -> None:
+    for validator in (v.union(CIRCLE, SQUARE), v.record(v.string(), v.number()), v.any()):
+        assert Table("notes", validator).validator is validator
+
+
 def nested(levels: int, inner: Any = 1.0) -> Any:
     for _ in range(levels):
         inner = [inner]

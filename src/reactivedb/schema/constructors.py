@@ -10,10 +10,11 @@ import builtins
 from collections.abc import Mapping
 from typing import Final
 
-from reactivedb.errors import SchemaError
+from reactivedb.errors import SchemaError, ValidationError
 from reactivedb.schema.anything import AnyValidator
 from reactivedb.schema.document import Id
-from reactivedb.schema.objects import ObjectValidator, OptionalField, object_fields
+from reactivedb.schema.names import check_identifier
+from reactivedb.schema.objects import ObjectValidator, OptionalField, checked_validator, object_fields
 from reactivedb.schema.union import union_of
 from reactivedb.schema.validators import (
     ArrayValidator,
@@ -59,13 +60,19 @@ class Constructors:
         return literal_of(value)
 
     def id(self, table: str) -> Validator:
+        if not isinstance(table, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise SchemaError(
+                f"`v.id` takes the name of a table, got `{table!r}` - pass the name it was declared with",
+                code="NotATable",
+            )
+        check_identifier("table", table)
         return IdValidator(table, Id)
 
     def array(self, item: Validator) -> Validator:
-        return ArrayValidator(item)
+        return ArrayValidator(checked_validator(item, "v.array"))
 
     def record(self, keys: Validator, values: Validator) -> Validator:
-        return record_of(keys, values)
+        return record_of(checked_validator(keys, "v.record"), checked_validator(values, "v.record"))
 
     def object(self, fields: Mapping[str, Validator | OptionalField]) -> ObjectValidator:
         return ObjectValidator(object_fields(fields))
@@ -73,11 +80,11 @@ class Constructors:
     def union(self, *members: Validator) -> Validator:
         if not members:
             raise SchemaError("`v.union()` has no members - give at least one", code="EmptyUnion")
-        return union_of(members)
+        return union_of(checked_validator(member, "v.union") for member in members)
 
     def optional(self, validator: Validator) -> OptionalField:
         """A field of `v.object` that may be absent."""
-        return OptionalField(validator)
+        return OptionalField(checked_validator(validator, "v.optional"))
 
 
 v: Final = Constructors()
@@ -96,7 +103,10 @@ def literal_of(value: builtins.object, *, python: builtins.object = None) -> Val
             f" - use `{type(value).__name__}` itself",
             code="UnsupportedAnnotation",
         )
-    stored = normalize(str.__str__(value) if isinstance(value, str) else value)
+    try:
+        stored = normalize(str.__str__(value) if isinstance(value, str) else value)
+    except ValidationError as error:
+        raise SchemaError(f"a literal cannot be stored: {error.message}", code=error.code) from error
     return LiteralValidator(stored, value if python is None else python)
 
 

@@ -324,13 +324,31 @@ class OptionalField:
 
 
 def object_fields(fields: Mapping[str, Validator | OptionalField]) -> tuple[Field, ...]:
-    """Fields whose names are the same on both sides."""
+    """Fields whose names are the same on both sides.
+
+    Raises: SchemaError `NotAValidator`.
+    """
     return tuple(
         Field(name, name, given.validator, Presence.KEY)
         if isinstance(given, OptionalField)
-        else Field(name, name, given)
+        else Field(name, name, checked_validator(given, f"v.object` for `{name}"))
         for name, given in fields.items()
     )
+
+
+def checked_validator(given: object, taker: str) -> Validator:
+    """What was given to `taker`, which takes a validator.
+
+    Raises: SchemaError `NotAValidator`.
+    """
+    if isinstance(given, Validator):
+        return given
+    way_out = (
+        "only a field of `v.object` can be absent; what may be null is `v.union(..., v.null())`"
+        if isinstance(given, OptionalField)
+        else "use `v.string()`, `v.number()` and the like"
+    )
+    raise SchemaError(f"`{taker}` takes a validator, got `{given}` - {way_out}", code="NotAValidator")
 
 
 def export_field(field: Field) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from reactivedb.schema.index_path import IndexField, resolve_index_field
 from reactivedb.schema.mismatch import mismatch, missing_field, unknown_field
 from reactivedb.schema.models import ModelValidator
 from reactivedb.schema.names import check_identifier, is_identifier
-from reactivedb.schema.objects import ObjectValidator, Presence
-from reactivedb.schema.validators import IdValidator, NumberValidator, Validator
+from reactivedb.schema.objects import ObjectValidator, Presence, checked_validator
+from reactivedb.schema.union import UnionValidator
+from reactivedb.schema.validators import IdValidator, NumberValidator, RecordValidator, Validator
 from reactivedb.values import UNSET, Value, decode
 
 SYSTEM_FIELDS = frozenset({ID_FIELD, CREATION_TIME_FIELD})
@@ -52,6 +53,8 @@ class Table:
         rules: Mapping[str, FieldRule] | None = None,
     ) -> None:
         check_identifier("table", name)
+        if validator is not None:
+            _check_fields(name, validator)
         self.name = name
         self.validator = validator
         self.rules = {field: (rule,) for field, rule in (rules or {}).items()}
@@ -341,6 +344,33 @@ def declared_rules(document_class: type[Document]) -> dict[str, tuple[FieldRule,
 def system_table(name: str, indexes: Mapping[str, tuple[str, ...]]) -> TableDefinition:
     """A table of the product's own: dicts without a validator."""
     return Table(name, indexes=indexes).definition
+
+
+def _check_fields(table: str, validator: Validator) -> None:
+    """Raises: SchemaError for a validator that no document of a table of dicts fits."""
+    if isinstance(validator, UnionValidator):
+        for member in validator.members:
+            _check_fields(table, member)
+    elif isinstance(validator, ObjectValidator):
+        for field in validator.fields:
+            if field.wire in SYSTEM_FIELDS:
+                raise SchemaError(
+                    f"`{table}.{field.wire}` is a field every document has already - drop it",
+                    code="ReservedName",
+                    field=field.wire,
+                )
+            try:
+                _check_field_name(table, field.wire)
+            except ValidationError as error:
+                raise SchemaError(error.message, code=error.code, field=field.wire) from None
+    elif not isinstance(validator, RecordValidator | AnyValidator):
+        given = checked_validator(validator, "rdb.Table")
+        raise SchemaError(
+            f"the documents of table `{table}` are objects, got `{given}` as their validator"
+            " - use `v.object({...})`, or a union of such",
+            code="NotAnObject",
+            table=table,
+        )
 
 
 def _check_field_name(table: str, name: object) -> None:
