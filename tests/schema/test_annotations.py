@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import typing
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass
 from enum import Enum
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
@@ -163,6 +165,31 @@ def test_the_validator_json_is_convexs() -> None:
     }
 
 
+class Maybe(Enum):
+    YES = "yes"
+    UNKNOWN = None
+
+
+class Nobody(Enum):
+    pass
+
+
+@dataclass
+class Scaled:
+    size: float
+    factor: InitVar[float]
+
+
+@pytest.mark.parametrize("annotation", [list, typing.List, Sequence, typing.Sequence])  # noqa: UP006
+def test_a_list_of_which_nothing_more_is_said_holds_anything(annotation: Any) -> None:
+    assert str(validator_for(annotation)) == "v.array(v.any())"
+
+
+@pytest.mark.parametrize("annotation", [dict, typing.Dict, Mapping, typing.Mapping])  # noqa: UP006
+def test_a_dict_of_which_nothing_more_is_said_holds_anything(annotation: Any) -> None:
+    assert str(validator_for(annotation)) == "v.record(v.string(), v.any())"
+
+
 @pytest.mark.parametrize(
     ("annotation", "way_out"),
     [
@@ -178,6 +205,9 @@ def test_the_validator_json_is_convexs() -> None:
         (dict[int, str], "dict[str, ...]"),
         (Id[Author], "table"),
         (object().__class__.__subclasses__, "rdb.Model"),
+        (Maybe, "Maybe | None"),
+        (Nobody, "at least one"),
+        (Scaled, "a field"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_with_the_way_out(annotation: Any, way_out: str) -> None:

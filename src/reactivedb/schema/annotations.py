@@ -51,8 +51,6 @@ _SCALARS: dict[Any, Validator] = {
     Int64: Int64Validator(),
     Any: AnyValidator(),
     object: AnyValidator(),
-    list: ArrayValidator(AnyValidator()),
-    dict: record_of(StringValidator(), AnyValidator()),
 }
 
 _MILLISECONDS = "store milliseconds since the epoch as `float`, or ISO text as `str`"
@@ -98,6 +96,10 @@ def _derive(annotation: Any, inside: Inside) -> Validator:
     origin = get_origin(annotation)
     if origin is not None:
         return _derive_generic(annotation, origin, inside)
+    if annotation in _SEQUENCES:
+        return ArrayValidator(AnyValidator())
+    if annotation in _MAPPINGS:
+        return record_of(StringValidator(), AnyValidator())
     if isinstance(annotation, type):
         return _derive_class(annotation, inside)
     raise _unsupported(annotation)
@@ -105,6 +107,8 @@ def _derive(annotation: Any, inside: Inside) -> Validator:
 
 def _derive_generic(annotation: Any, origin: Any, inside: Inside) -> Validator:
     args = get_args(annotation)
+    if not args and origin in (*_SEQUENCES, *_MAPPINGS):
+        return _derive(origin, inside)  # `typing.List`, which is `list`.
     if origin is Annotated:
         return constrained(annotation, _derive(args[0], inside))
     if origin is Union or origin is types.UnionType:
@@ -134,6 +138,10 @@ def _derive_class(cls: type, inside: Inside, arguments: Mapping[Any, Any] | None
         )
     inside = (*inside, cls)
     if issubclass(cls, enum.Enum):
+        if not len(cls):
+            raise SchemaError(
+                f"`{cls.__name__}` has no members - give it at least one", code="UnsupportedAnnotation"
+            )
         return union_of(_enum_literal(member) for member in cls)
     if issubclass(cls, Document):
         return _derive_document(cls, inside)
@@ -163,6 +171,12 @@ def _derive_id(annotation: Any, target: Any) -> Validator:
 
 
 def _enum_literal(member: enum.Enum) -> Validator:
+    if member.value is None:
+        raise SchemaError(
+            f"`{member}` has the value None, which reads as None and not as the member"
+            f" - give it a string, or use `{type(member).__name__} | None` without it",
+            code="UnsupportedAnnotation",
+        )
     return literal_of(member.value, python=member)
 
 
@@ -250,6 +264,14 @@ _QUALIFIERS = (*_NOT_REQUIRED, *_REQUIRED, typing_extensions.ReadOnly)
 
 def _derive_dataclass(cls: Any, inside: Inside, arguments: Mapping[Any, Any] | None) -> Validator:
     hints = _hints(cls)
+    for name, hint in hints.items():
+        is_init_only = isinstance(hint, dataclasses.InitVar) or hint is dataclasses.InitVar
+        if is_init_only and not hasattr(cls, name):
+            raise SchemaError(
+                f"`{cls.__name__}.{name}` is an `InitVar`, which is not kept and cannot be given again"
+                " - make it a field, or give it a default",
+                code="UnsupportedAnnotation",
+            )
     fields: list[Field] = []
     for item in dataclasses.fields(cls):
         if not item.init:
