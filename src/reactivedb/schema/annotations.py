@@ -26,6 +26,7 @@ from reactivedb.schema.defaults import field_of
 from reactivedb.schema.document import Document, Id, wire_name
 from reactivedb.schema.models import DocumentValidator, ModelValidator
 from reactivedb.schema.objects import DataclassValidator, Field, ObjectValidator, Presence
+from reactivedb.schema.pydantic_annotations import NOT_REQUIRED, REQUIRED, Inside, recursive_type
 from reactivedb.schema.union import union_of
 from reactivedb.schema.validators import (
     ArrayValidator,
@@ -72,9 +73,6 @@ _WAYS_OUT = {
 _SEQUENCES = (list, collections.abc.Sequence, collections.abc.MutableSequence)
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _ALIAS_TYPES: tuple[type, ...] = (typing_extensions.TypeAliasType,)
-
-# The classes that are being derived, outermost first: a class within itself has no end.
-Inside = tuple[type, ...]
 
 
 def validator_for(annotation: object) -> Validator:
@@ -131,11 +129,7 @@ def _derive_generic(annotation: Any, origin: Any, inside: Inside) -> Validator:
 
 def _derive_class(cls: type, inside: Inside, arguments: Mapping[Any, Any] | None = None) -> Validator:
     if cls in inside:
-        raise SchemaError(
-            f"`{cls.__name__}` contains itself, and a validator has to end - use `rdb.Value` for the inner"
-            " one, or keep the parts in a table and refer to them by `rdb.Id`",
-            code="RecursiveType",
-        )
+        raise recursive_type(cls)
     inside = (*inside, cls)
     if issubclass(cls, enum.Enum):
         if not len(cls):
@@ -246,9 +240,9 @@ def _derive_typed_dict(cls: Any, inside: Inside, arguments: Mapping[Any, Any] | 
         required = name in cls.__required_keys__
         qualifier = get_origin(hint)
         while qualifier in _QUALIFIERS:
-            if qualifier in _NOT_REQUIRED:
+            if qualifier in NOT_REQUIRED:
                 required = False
-            elif qualifier in _REQUIRED:
+            elif qualifier in REQUIRED:
                 required = True
             hint = get_args(hint)[0]
             qualifier = get_origin(hint)
@@ -257,9 +251,7 @@ def _derive_typed_dict(cls: Any, inside: Inside, arguments: Mapping[Any, Any] | 
     return ObjectValidator(tuple(fields), cls.__name__)
 
 
-_NOT_REQUIRED = (typing.NotRequired, typing_extensions.NotRequired)
-_REQUIRED = (typing.Required, typing_extensions.Required)
-_QUALIFIERS = (*_NOT_REQUIRED, *_REQUIRED, typing_extensions.ReadOnly)
+_QUALIFIERS = (*NOT_REQUIRED, *REQUIRED, typing_extensions.ReadOnly)
 
 
 def _derive_dataclass(cls: Any, inside: Inside, arguments: Mapping[Any, Any] | None) -> Validator:

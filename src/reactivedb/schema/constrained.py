@@ -7,15 +7,17 @@ by our own validator, the rest by pydantic.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from typing import Any, get_args
 
 import pydantic
+import typing_extensions
 
 from reactivedb.errors import SchemaError
 from reactivedb.schema.constraints import FieldRule, misplaced_rule
 from reactivedb.schema.mismatch import Path, broken_constraint
+from reactivedb.schema.pydantic_annotations import readable_by_pydantic
 from reactivedb.schema.validators import FoundId, Loader, Validator
 from reactivedb.values import Value
 
@@ -28,14 +30,31 @@ def constrained(annotation: Any, inner: Validator) -> Validator:
         raise misplaced_rule(str(inner), rule)
     if all(isinstance(item, str) for item in metadata):
         return inner  # Prose for readers.
+    # Pydantic takes no settings for what has its own.
+    config = None if _has_settings(get_args(annotation)[0]) else _SETTINGS
     try:
-        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(annotation)
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(
+            readable_by_pydantic(annotation), config=config
+        )
     except pydantic.PydanticUserError as error:
+        reason = error.message.splitlines()[0].rstrip(".")
         raise SchemaError(
-            f"`{annotation}` cannot be checked: {error.message} - move the constraint into a `rdb.Model`",
+            f"the constraints of `{inner}` cannot be checked: {reason} - move them into a `rdb.Model`",
             code="UnsupportedAnnotation",
         ) from error
     return ConstrainedValidator(inner, adapter)
+
+
+# `Int64` and `Unset` are classes that pydantic knows nothing of.
+_SETTINGS: pydantic.ConfigDict = {"arbitrary_types_allowed": True}
+
+
+def _has_settings(python_type: Any) -> bool:
+    return (
+        is_dataclass(python_type)
+        or typing_extensions.is_typeddict(python_type)
+        or (isinstance(python_type, type) and issubclass(python_type, pydantic.BaseModel))
+    )
 
 
 @dataclass(frozen=True)

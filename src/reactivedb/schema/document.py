@@ -9,21 +9,8 @@ out of that when the first of them is asked for.
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterable
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Generic,
-    Literal,
-    Self,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import pydantic
 from pydantic import ConfigDict, GetCoreSchemaHandler
@@ -35,7 +22,7 @@ from reactivedb.errors import SchemaError, ValidationError
 from reactivedb.schema.index import Index
 from reactivedb.schema.names import check_identifier
 from reactivedb.schema.objects import check_wire_names
-from reactivedb.values import Value
+from reactivedb.schema.pydantic_annotations import readable_by_pydantic
 
 T = TypeVar("T")
 
@@ -84,8 +71,17 @@ class _CamelCaseModel(pydantic.BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         for field in cls.__pydantic_fields__.values():
-            field.annotation = _without_value(field.annotation)
-        return handler(source)
+            field.annotation = readable_by_pydantic(field.annotation)
+        try:
+            return handler(source)
+        except pydantic.PydanticUserError as error:
+            if error.code != "typed-dict-version":
+                raise
+            raise SchemaError(
+                f"a field of `{cls.__name__}` holds a class with a `typing.TypedDict` within, which pydantic"
+                " reads from Python 3.12 on - import `TypedDict` from `typing_extensions`",
+                code="UnsupportedAnnotation",
+            ) from error
 
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
         """A copy; what `update` changes is validated, so that no constraint is got around.
@@ -98,28 +94,6 @@ class _CamelCaseModel(pydantic.BaseModel):
         changes = {names.get(name, name): value for name, value in update.items()}
         base = super().model_copy(deep=deep) if deep else self
         return type(self).__pydantic_validator__.validate_python({**base.__dict__, **changes}, by_name=True)
-
-
-def _without_value(annotation: Any) -> Any:
-    """The annotation with `Value` replaced by `Any`.
-
-    Pydantic would try the members of that union and make a plain int of an `Int64`; whether it is a value is
-    checked when it is stored.
-    """
-    if annotation is Value:
-        return Any
-    args = get_args(annotation)
-    origin = get_origin(annotation)
-    if not args or origin is Literal:
-        return annotation
-    changed = tuple(map(_without_value, args))
-    if changed == args:
-        return annotation
-    if origin is Annotated:
-        return Annotated[changed]
-    if origin is Union or origin is types.UnionType:
-        return Union[changed]  # noqa: UP007 - the members are known at run time only
-    return origin[changed]
 
 
 class Model(_CamelCaseModel):
