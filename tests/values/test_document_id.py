@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,3 +89,8 @@ def test_a_table_number_written_in_more_bytes_than_needed_is_refused() -> None:
         b = (b + a) % 256
     number = int.from_bytes(body + bytes([a, b]), "big")
     assert not is_id("".join(ALPHABET[(number >> shift) & 31] for shift in range(155, -5, -5)))
+
+
+@pytest.mark.parametrize("other", [None, 5, b"x" * 32, ["x"], {"_id": "x"}])
+def test_what_is_no_text_is_no_id(other: Any) -> None:
+    assert not is_id(other)

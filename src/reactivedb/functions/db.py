@@ -134,7 +134,14 @@ class DatabaseWriter(DatabaseReader):
 
         Raises:
             RequestError: `UniqueViolation`.
+            SchemaError: `NotATable`.
         """
+        if fields is None and not isinstance(document, Document):
+            raise SchemaError(
+                f"expected a document or a table with its fields, got `{document!r}` alone"
+                " - write `insert(Message(...))`, or `insert(table, {...})`",
+                code="NotATable",
+            )
         state = self._catalog.table(_table_name(document if fields is not None else type(document)))
         return self._insert(state, state.definition.dump(document if fields is None else fields))
 
