@@ -23,7 +23,7 @@ from reactivedb.schema.validators import (
     Validator,
     wire_type,
 )
-from reactivedb.values import Int64, Value
+from reactivedb.values import Value
 
 
 def union_of(members: Iterable[Validator]) -> Validator:
@@ -54,9 +54,6 @@ def literals_of(validator: Validator) -> tuple[LiteralValidator, ...]:
         literals = tuple(m for m in validator.members if isinstance(m, LiteralValidator))
         return literals if len(literals) == len(validator.members) else ()
     return ()
-
-
-_LITERAL_TYPES = frozenset({bool, float, Int64, str})
 
 
 @dataclass(frozen=True)
@@ -128,6 +125,8 @@ class UnionValidator(Validator):
                     break
                 literal_count += len(literals)
                 branches.update((literal.value, branch) for literal in literals)
+                # Either will do: a member of an enum, or the value that it stands for.
+                python_branches.update((literal.value, branch) for literal in literals)
                 python_branches.update((literal.python, branch) for literal in literals)
             else:
                 if literal_count == len(branches):
@@ -143,7 +142,8 @@ class UnionValidator(Validator):
             if literal is not None:
                 return literal.python
         candidates = self._by_wire_type.get(kind, ())
-        if len(candidates) == 1:
+        # A literal among others is not all that is expected.
+        if len(candidates) == 1 and not isinstance(candidates[0], LiteralValidator):
             return candidates[0].parse(value, path)
         if kind is dict and (by := self._discriminator) is not None:
             branch, text = self._branch(cast("dict[str, Value]", value), by.wire, by.branches, path)
@@ -152,7 +152,7 @@ class UnionValidator(Validator):
 
     def dump(self, value: Any, path: Path = "", *, splice: bool = False) -> Value:
         candidates = self._takers(cast("type[Any]", type(value)))
-        if len(candidates) == 1:
+        if len(candidates) == 1 and not isinstance(candidates[0], LiteralValidator):
             return candidates[0].dump(value, path, splice=splice)
         if isinstance(value, dict) and (by := self._discriminator) is not None:
             named = cast("dict[str, Any]", value)
@@ -184,8 +184,10 @@ class UnionValidator(Validator):
         if name not in fields:
             raise missing_field(by.expected, (path, by.wire))
         given: Any = fields[name]
-        # What cannot be a literal need not be hashable.
-        branch = branches.get(given) if wire_type(given) in _LITERAL_TYPES else None
+        try:
+            branch = branches.get(given)
+        except TypeError:  # It cannot be hashed, and every literal can.
+            branch = None
         if branch is None:
             raise mismatch(by.expected, given, (path, by.wire), reason="union")
         return branch, f"{by.wire}: {shown(given).strip('`')}"

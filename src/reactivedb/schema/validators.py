@@ -260,7 +260,8 @@ class LiteralValidator(Validator):
     def dump(self, value: Any, path: Path = "", *, splice: bool = False) -> Value:
         if value is self.python:
             return self.value
-        if self._is_of_kind(value) and value == self.python:
+        # What a member of an enum stands for will do in its place, as it does for pydantic.
+        if self._is_of_kind(value) and (value == self.python or value == self.value):
             return self.value
         raise mismatch(self, value, path)
 
