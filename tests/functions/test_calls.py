@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pydantic
 import pytest
 from inline_app import app_of, module_of
 
@@ -265,6 +266,17 @@ def test_in_production_only_errors_meant_for_the_caller_are_told(
     assert told.data == data
     if message is not None:
         assert told.message == message
+
+
+class Refusal(rdb.Model):
+    delay: float
+
+
+def test_what_a_models_constructor_refused_is_told_in_ascii() -> None:
+    with pytest.raises(pydantic.ValidationError) as caught:
+        Refusal(delay="\ud800")  # type: ignore[arg-type]
+    told = describe(caught.value, request_id="0", production=True)
+    assert told.message.isascii()
 
 
 def test_in_development_an_unexpected_error_says_where() -> None:

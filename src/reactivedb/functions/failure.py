@@ -22,6 +22,7 @@ from ..errors import (
     StorageError,
     ValidationError,
 )
+from ..schema import shown
 from ..values import Value, encode, normalize
 from .log_lines import without_surrogates
 
@@ -90,7 +91,7 @@ def from_pydantic(error: pydantic.ValidationError) -> ValidationError:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return ValidationError(
         f"`{error.title}` refused a value: {first['msg']}, "
-        f"got `{str(first['input'])[:100]}` at `{path or '.'}`{more}",
+        f"got {shown(first['input'])} at `{path or '.'}`{more}",
         path=path,
     )
 
