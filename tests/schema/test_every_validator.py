@@ -380,6 +380,18 @@ def test_depth_is_counted_from_the_outside_whatever_is_said_of_the_outer_levels(
         assert caught.value.code == "ValueTooDeep"
 
 
+def test_a_value_within_itself_is_too_deep() -> None:
+    mine: dict[str, Any] = {"name": "a"}
+    mine["children"] = [{"parent": mine, "other": mine}, {"parent": mine}]
+    for annotation in (Any, dict[str, Any]):
+        with pytest.raises(ValidationError) as caught:
+            validator_for(annotation).dump(mine)
+        assert caught.value.code == "ValueTooDeep"
+    with pytest.raises(ValidationError) as caught:
+        validator_for(Any).dump(nested(100_000))
+    assert caught.value.code == "ValueTooDeep"
+
+
 def test_a_long_list_of_objects_is_as_long_as_any_other() -> None:
     with pytest.raises(ValidationError) as caught:
         validator_for(Any).dump([Leaf()] * 8_193)

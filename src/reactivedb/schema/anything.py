@@ -27,7 +27,11 @@ class AnyValidator(Validator):
         return value
 
     def dump(self, value: Any, path: Path = "", *, splice: bool = False) -> Value:
-        if _holds_object(value):
+        try:
+            is_mixed = _holds_object(value)
+        except RecursionError:
+            is_mixed = False  # It is too deep, or within itself: `normalize` says so.
+        if is_mixed:
             return _dump_mixed(value, path, splice=splice)
         return normalize(value, path=render_path(path), depth_used=levels(path))
 
