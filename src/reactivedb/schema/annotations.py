@@ -11,11 +11,13 @@ import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import pydantic
 import typing_extensions
+from pydantic.fields import FieldInfo
 
 from reactivedb.errors import SchemaError
 from reactivedb.schema.anything import AnyValidator
@@ -24,6 +26,7 @@ from reactivedb.schema.constraints import FieldRule, misplaced_rule
 from reactivedb.schema.constructors import literal_of, record_of
 from reactivedb.schema.defaults import field_of
 from reactivedb.schema.document import Document, Id, wire_name
+from reactivedb.schema.hints import Arguments, arguments_of, field_hints, is_fields_class
 from reactivedb.schema.models import DocumentValidator, ModelValidator
 from reactivedb.schema.objects import DataclassValidator, Field, ObjectValidator, Presence
 from reactivedb.schema.pydantic_annotations import NOT_REQUIRED, REQUIRED, Inside, recursive_type
@@ -119,15 +122,16 @@ def _derive_generic(annotation: Any, origin: Any, inside: Inside) -> Validator:
         return ArrayValidator(_derive(args[0], inside))
     if origin in _MAPPINGS:
         return record_of(_derive(args[0], inside), _derive(args[1], inside))
-    if dataclasses.is_dataclass(origin) or typing_extensions.is_typeddict(origin):
-        generic = cast("Any", origin)
-        return _derive_class(generic, inside, dict(zip(generic.__parameters__, args, strict=True)))
+    if is_fields_class(origin):
+        return _derive_class(origin, inside, arguments_of(annotation))
+    if isinstance(origin, _ALIAS_TYPES):
+        return _derive(origin.__value__[args], inside)
     if origin in (typing.Final, typing.ClassVar):
         return _derive(args[0], inside)
     raise _unsupported(annotation)
 
 
-def _derive_class(cls: type, inside: Inside, arguments: Mapping[Any, Any] | None = None) -> Validator:
+def _derive_class(cls: type, inside: Inside, arguments: Arguments | None = None) -> Validator:
     if cls in inside:
         raise recursive_type(cls)
     inside = (*inside, cls)
@@ -233,9 +237,9 @@ def _model_field(cls: type[pydantic.BaseModel], name: str, inside: Inside) -> Fi
     )
 
 
-def _derive_typed_dict(cls: Any, inside: Inside, arguments: Mapping[Any, Any] | None) -> Validator:
+def _derive_typed_dict(cls: Any, inside: Inside, arguments: Arguments | None) -> Validator:
     fields: list[Field] = []
-    for name, hint in _hints(cls).items():
+    for name, hint in _hints(cls, arguments).items():
         # With postponed annotations the class itself cannot tell which of its keys are required.
         required = name in cls.__required_keys__
         qualifier = get_origin(hint)
@@ -246,7 +250,7 @@ def _derive_typed_dict(cls: Any, inside: Inside, arguments: Mapping[Any, Any] | 
                 required = True
             hint = get_args(hint)[0]
             qualifier = get_origin(hint)
-        validator = _derive(_substituted(hint, arguments), inside)
+        validator = _derive(hint, inside)
         fields.append(Field(name, name, validator, Presence.REQUIRED if required else Presence.KEY))
     return ObjectValidator(tuple(fields), cls.__name__)
 
@@ -254,8 +258,8 @@ def _derive_typed_dict(cls: Any, inside: Inside, arguments: Mapping[Any, Any] | 
 _QUALIFIERS = (*NOT_REQUIRED, *REQUIRED, typing_extensions.ReadOnly)
 
 
-def _derive_dataclass(cls: Any, inside: Inside, arguments: Mapping[Any, Any] | None) -> Validator:
-    hints = _hints(cls)
+def _derive_dataclass(cls: Any, inside: Inside, arguments: Arguments | None) -> Validator:
+    hints = _hints(cls, arguments)
     for name, hint in hints.items():
         is_init_only = isinstance(hint, dataclasses.InitVar) or hint is dataclasses.InitVar
         if is_init_only and not hasattr(cls, name):
@@ -269,18 +273,23 @@ def _derive_dataclass(cls: Any, inside: Inside, arguments: Mapping[Any, Any] | N
         if not item.init:
             continue  # Computed from the others.
         make_default: Callable[[], Any] | None = None
-        if item.default_factory is not dataclasses.MISSING:
-            make_default = item.default_factory
+        is_factory = item.default_factory is not dataclasses.MISSING
+        if is_factory:
+            make_default = cast("Callable[[], Any]", item.default_factory)
+        elif isinstance(info := item.default, FieldInfo):  # Of a dataclass of pydantic's.
+            is_factory = info.default_factory is not None
+            if not info.is_required():
+                make_default = partial(info.get_default, call_default_factory=True)
         elif item.default is not dataclasses.MISSING:
             make_default = _constant(item.default)
         fields.append(
             field_of(
                 f"{cls.__name__}.{item.name}",
                 (item.name, item.name),
-                _substituted(hints[item.name], arguments),
+                hints[item.name],
                 lambda annotation: _derive(annotation, inside),
                 make_default=make_default,
-                is_factory=item.default_factory is not dataclasses.MISSING,
+                is_factory=is_factory,
             )
         )
     frozen = cls.__dataclass_params__.frozen
@@ -291,9 +300,9 @@ def _constant(value: Any) -> Callable[[], Any]:
     return lambda: value
 
 
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: type, arguments: Arguments | None) -> dict[str, Any]:
     try:
-        return typing_extensions.get_type_hints(cls, include_extras=True)
+        return field_hints(cls, arguments)
     except NameError as error:
         raise SchemaError(
             f"the annotations of `{cls.__name__}` name `{error.name}`, which is not defined in"
@@ -302,19 +311,14 @@ def _hints(cls: type) -> dict[str, Any]:
         ) from error
 
 
-def _substituted(hint: Any, arguments: Mapping[Any, Any] | None) -> Any:
-    """`hint` with the type parameters of a generic class replaced."""
-    if not arguments:
-        return hint
-    if isinstance(hint, TypeVar):
-        return arguments.get(hint, hint)
-    parameters = getattr(hint, "__parameters__", ())
-    if not parameters:
-        return hint
-    return hint[tuple(arguments.get(parameter, parameter) for parameter in parameters)]
-
-
 def _unsupported(annotation: Any) -> SchemaError:
+    if isinstance(annotation, TypeVar):
+        return SchemaError(
+            f"`{annotation.__name__}` is a type parameter, which may be anything - give the generic class its"
+            f" arguments, as in `Page[int]`, or annotate with `rdb.Value`",
+            code="UnsupportedAnnotation",
+            annotation=annotation.__name__,
+        )
     origin = get_origin(annotation) or annotation
     name = f"{getattr(origin, '__module__', '')}.{getattr(origin, '__qualname__', origin)}"
     way_out = _WAYS_OUT.get(name)

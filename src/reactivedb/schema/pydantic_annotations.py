@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import typing_extensions
 
 from reactivedb.errors import SchemaError
+from reactivedb.schema.hints import Arguments, arguments_of, field_hints
 from reactivedb.values import Value
 
 # A type checker knows it as a base class alone.
@@ -34,10 +35,10 @@ def readable_by_pydantic(annotation: Any, inside: Inside = ()) -> Any:
     # is checked when it is stored.
     if annotation is Value:
         return Any
-    if isinstance(annotation, type) and typing_extensions.is_typeddict(annotation):
-        return _twin(annotation, inside)
     args = get_args(annotation)
     origin: Any = get_origin(annotation)
+    if typing_extensions.is_typeddict(origin or annotation):
+        return _twin(origin or annotation, inside, arguments_of(annotation))
     if not args or origin is Literal:
         return annotation
     changed = tuple(readable_by_pydantic(arg, inside) for arg in args)
@@ -50,11 +51,11 @@ def readable_by_pydantic(annotation: Any, inside: Inside = ()) -> Any:
     return origin[changed]
 
 
-def _twin(cls: Any, inside: Inside) -> Any:
+def _twin(cls: Any, inside: Inside, arguments: Arguments) -> Any:
     if cls in inside:
         raise recursive_type(cls)
     try:
-        hints = typing_extensions.get_type_hints(cls, include_extras=True)
+        hints = field_hints(cls, arguments)
     except NameError:
         return cls  # Pydantic waits for the name, or says that it is missing.
     fields: dict[str, Any] = {}
