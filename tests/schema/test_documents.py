@@ -220,6 +220,25 @@ def test_a_document_of_another_table_is_refused() -> None:
         MESSAGES.dump(Channel(name="x"))
 
 
+class Entry(Document, table="derived_entries"):
+    title: str
+
+
+class Pinned(Entry, table="derived_pinned"):
+    place: int
+
+
+class Draft(Entry):
+    due: float
+
+
+@pytest.mark.parametrize("document", [Pinned(title="a", place=1), Draft(title="a", due=1.0)])
+def test_a_document_of_a_derived_class_is_refused_and_not_cut_down(document: Document) -> None:
+    with pytest.raises(ValidationError) as caught:
+        table_definition(Entry).dump(document)
+    assert type(document).__name__ in caught.value.message
+
+
 def test_a_patch_takes_both_spellings_and_removes_what_is_unset(message: Message, message_id: str) -> None:
     fields = stored(MESSAGES, message, message_id)
     patched = MESSAGES.dump_patch(fields, {"editedBy": "bob", "sequence": 4, "author": None})

@@ -161,6 +161,14 @@ class TableDefinition:
                     # validators made of the values they have made already.
                     self._model.validated(document.__dict__, "")
                 return self._model.dump_fields(document.__dict__, "")
+            if isinstance(document, Document):
+                # Of a derived class too: it may have fields that this table has not.
+                raise mismatch(
+                    self._model.label,
+                    document,
+                    "",
+                    way_out=f"`{type(document).__name__}` is another class than that of table `{self.name}`",
+                )
             if isinstance(document, dict):
                 document = self._model.parse(cast("dict[str, Value]", document))
             return cast("dict[str, Value]", self._model.dump(document))
