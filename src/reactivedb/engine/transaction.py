@@ -114,8 +114,6 @@ class Transaction:
         Raises:
             ValidationError: `InvalidId`.
         """
-        if not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            decode_id(id)  # Refuses it; it may not even be hashable.
         self._begin_read()
         if not isinstance(id, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             decode_id(id)  # A dict cannot even be looked up.
