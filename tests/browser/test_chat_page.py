@@ -137,3 +137,10 @@ def test_the_keyboard_alone_is_enough(page: Page, chat: ChatServer) -> None:
     page.get_by_label("Your message").fill("one")
     page.get_by_label("Your message").press("Shift+Enter")
     assert page.get_by_label("Your message").input_value() == "one\n"
+
+
+def test_a_long_title_does_not_push_the_chat_off_a_phone(other_page: Page, chat: ChatServer) -> None:
+    open_new_chat(other_page, chat, "a title that is much longer than the screen of a phone is wide")
+    expect(other_page.locator("#title")).to_contain_text("a title that is much longer")
+    assert other_page.evaluate("document.documentElement.scrollWidth - innerWidth") == 0
+    other_page.keyboard.press("Escape")
