@@ -107,6 +107,30 @@ def test_each_run_is_logged_with_what_it_printed_and_why_it_failed(folder: Path,
     assert "'adding' 'one'" in log
 
 
+def test_a_call_that_is_refused_before_it_runs_is_logged_too(folder: Path, start: StartServer) -> None:
+    server = start("dev", folder)
+    server.call("mutation", "notes:add", txt="one")
+    server.call("query", "notes:add", text="one")
+    server.call("query", "notes:nothing")
+    finished("run", "notes:nowhere", "--data", server.data)
+    with connect(server.url.replace("http", "ws") + "/api/sync") as socket:
+        session = "00000000-0000-4000-8000-000000000000"
+        socket.send(json.dumps({"type": "Connect", "sessionId": session, "connectionCount": 0}))
+        for number, kind in enumerate(("Mutation", "Action")):
+            path = f"notes:\x1b[31m{kind}"
+            call: dict[str, object] = {"type": kind, "requestId": number, "udfPath": path, "args": [{}]}
+            socket.send(json.dumps(call))
+        server.wait_for_error_line("notes:\\x1b[31mAction")
+    server.end()
+    log = "".join(server.errors)
+    assert "ArgumentValidationError: expected `v.string()` at `.text`" in log
+    assert "WrongKind: `notes:add` is a mutation" in log
+    assert "Could not find public function for 'notes:nothing'" in log
+    assert "call     notes:nowhere" in log
+    assert "mutation notes:\\x1b[31mMutation" in log
+    assert "\x1b[31m" not in log
+
+
 def test_a_token_that_an_error_quotes_is_not_logged(folder: Path, start: StartServer) -> None:
     token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
     server = start("dev", folder)

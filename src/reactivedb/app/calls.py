@@ -28,7 +28,8 @@ class CallResult:
 class RunLog:
     """One finished run, for the log of the server."""
 
-    kind: Kind
+    # None: refused before it was known what it calls.
+    kind: Kind | None
     path: str
     duration_s: float
     error: CallError | None = None

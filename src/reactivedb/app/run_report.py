@@ -59,6 +59,12 @@ class RunReport:
                 error = describe(result.error, request_id=request_id, production=False)
             self.tell(RunLog(definition.kind, definition.path, duration_s, error, result.log_lines))
 
+    def refused(self, kind: Kind | None, path: str, error: BaseException, request_id: str) -> None:
+        """A call was refused before its function ran. Not counted: its path is what the caller made up."""
+        if self.on_run is not None:
+            told = describe(error, request_id=request_id, production=False)
+            self.tell(RunLog(kind, path, 0.0, told))
+
     def http_run(self, log: RunLog) -> None:
         """An HTTP action has ended; its path is that of its route."""
         self.meters.ran("http action", log.path, log.duration_s, failed=log.error is not None)

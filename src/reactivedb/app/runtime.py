@@ -186,10 +186,10 @@ class Runtime:
         """
         allowed = internal or identity.is_admin
         request_id = request_id_of(path, time.time_ns())
+        wanted = None if kind == "any" else Kind(kind)
         try:
             if at_ts is not None and not allowed:
                 check_public_at(self.engine, at_ts)
-            wanted = None if kind == "any" else Kind(kind)
             definition = self.runner.registry.find(path, wanted, internal=allowed)
             named = self.runner.parse(definition, args_of(args, self.limits))
             match definition.kind:
@@ -202,6 +202,7 @@ class Runtime:
                 case Kind.ACTION:
                     result = await self.actions.run(definition, named, identity, request_id=request_id)
         except RequestError as error:
+            self.report.refused(wanted, path, error, request_id)
             result = RunResult(self.engine.committer.applied_ts, error=error)
         try:
             await self.durable(result.ts)
@@ -231,6 +232,7 @@ class Runtime:
                 run = partial(self.runner.mutation, definition, named, identity, key=key)
                 result = self.report.timed(definition, request_id, run)
         except (RequestError, StorageError) as error:
+            self.report.refused(Kind.MUTATION, path, error, request_id)
             result = RunResult(self.engine.committer.applied_ts, error=error)
 
         def durable(error: StorageError | None) -> None:
@@ -257,6 +259,7 @@ class Runtime:
             definition = self.runner.registry.find(path, Kind.ACTION, internal=identity.is_admin)
             named = self.runner.parse(definition, args_of(args, self.limits))
         except RequestError as error:
+            self.report.refused(Kind.ACTION, path, error, request_id)
             done(self.answer(RunResult(0, error=error), identity, request_id))
             return
 

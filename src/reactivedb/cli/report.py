@@ -25,6 +25,8 @@ _JWT: Final = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _KIND_STYLES: Final = {"query": "cyan", "mutation": "magenta", "action": "yellow"}
 # Where nobody reads along, long paths stay whole.
 _FILE_WIDTH: Final = 200
+# Control characters but tabs and newlines, and those that turn the direction of writing.
+_STEERING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _BLANK: Final = "[redacted]"
 
 
@@ -65,10 +67,10 @@ class Report:
 
     def run(self, log: RunLog) -> None:
         """One line for a function that ran, and why it failed; called on any thread."""
-        kind = log.kind.value
+        kind = "call" if log.kind is None else log.kind.value
         line = Text.assemble(
-            (f"{kind:<8} ", _KIND_STYLES[kind]),
-            log.path,
+            (f"{kind:<8} ", _KIND_STYLES.get(kind, "dim")),
+            _visible(log.path),
             (f"  {log.duration_s * 1e3:.1f} ms", "dim"),
         )
         if log.error is not None:
@@ -76,7 +78,9 @@ class Report:
         for text in log.log_lines:
             line.append(f"\n  {self.redacted(text)}", "dim")
         if log.error is not None:
-            line.append("\n  " + self.redacted(_what_failed(log.error.message)).replace("\n", "\n  "), "red")
+            line.append(
+                "\n  " + self.redacted(_visible(_what_failed(log.error.message))).replace("\n", "\n  "), "red"
+            )
         self._console.print(line)
 
     def failed_run(self, log: RunLog) -> None:
@@ -106,6 +110,11 @@ def result(text: str) -> None:
     """Write to standard output, at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _visible(text: str) -> str:
+    """A text that a caller may have made, without what would steer the terminal."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def _what_failed(message: str) -> str:
