@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import pydantic
 import pytest
 from inline_app import app_of, module_of
@@ -356,3 +357,37 @@ def test_a_file_opened_in_a_transaction_is_a_clear_error(call: Callable[..., Any
         (tmp_path / "x.txt").write_text("side effect")
 
     assert call(peek, path="peek", args={}).error.code == "SideEffectInTransaction"
+
+
+# What an action and the process are kept from
+
+
+def test_an_action_calls_each_function_as_what_it_is() -> None:
+    @rdb.mutation
+    def add(ctx: rdb.MutationCtx) -> None:
+        ctx.db.insert(Note(text="written"))
+
+    @rdb.query
+    def count(ctx: rdb.QueryCtx) -> int:
+        return ctx.db.query(Note).count()
+
+    @rdb.action
+    async def confuse(ctx: rdb.ActionCtx) -> list[str]:
+        codes: list[str] = []
+        wrong: list[tuple[Any, Any]] = [
+            (ctx.run_query, add),
+            (ctx.run_mutation, count),
+            (ctx.run_action, add),
+        ]
+        for run, function in wrong:
+            with pytest.raises(rdb.ValidationError) as caught:
+                await run(function)
+            codes.append(caught.value.code)
+        return codes
+
+    async def main() -> None:
+        async with app_of(Note, add, count, confuse).open_async() as db:
+            assert await db.action(confuse) == ["WrongKind"] * 3
+            assert await db.query(count) == 0
+
+    anyio.run(main)

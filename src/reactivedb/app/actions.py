@@ -157,12 +157,12 @@ class Actions:
     async def call_from_action(
         self,
         function: RegisteredFunction[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        kind: Kind,
+        call: tuple[tuple[Any, ...], dict[str, Any]],
         identity: Identity,
     ) -> Any:
-        """Run a function for an action: what it gives is durable, what it raises is raised."""
-        definition, named = self._bind_current(function, args, kwargs)
+        """Run a function of that kind for an action: what it gives is durable, what it raises is raised."""
+        definition, named = self._bind_current(function, kind, call)
         match definition.kind:
             case Kind.QUERY:
                 run = partial(self._runtime.runner.query, definition, named, identity)
@@ -179,16 +179,19 @@ class Actions:
         return result.unwrap()
 
     def _bind_current(
-        self, function: RegisteredFunction[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        function: RegisteredFunction[..., Any],
+        kind: Kind,
+        call: tuple[tuple[Any, ...], dict[str, Any]],
     ) -> tuple[FunctionDefinition, dict[str, Any]]:
         """A function's entry and its arguments; after a reload, running actions still hold old functions."""
         registry = self._runtime.runner.registry
         retired = self._retired.get(id(function))
         if retired is None or registry.find_reference(function) is not None:
-            definition = registry.of(function)
-            return definition, self._runtime.runner.bind(definition, args, kwargs)
-        definition = registry.find(retired.path, retired.kind, internal=True)
-        sent = retired.args.dump(retired.args.bind(args, kwargs))
+            definition = registry.of(function, kind)
+            return definition, self._runtime.runner.bind(definition, *call)
+        definition = registry.find(retired.path, kind, internal=True)
+        sent = retired.args.dump(retired.args.bind(*call))
         return definition, self._runtime.runner.parse(definition, sent)
 
     def environment(self) -> Environment:

@@ -113,8 +113,8 @@ class ActionHost(Protocol):
     def call_from_action(
         self,
         function: RegisteredFunction[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        kind: Kind,
+        call: tuple[tuple[Any, ...], dict[str, Any]],
         identity: Identity,
     ) -> Awaitable[Any]: ...
 
@@ -231,19 +231,19 @@ class ActionCtx:
 
     async def run_query(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a query in a transaction of its own; what it returns is durable."""
-        return await self._host.call_from_action(function, args, kwargs, self._identity)
+        return await self._host.call_from_action(function, Kind.QUERY, (args, kwargs), self._identity)
 
     async def run_mutation(
         self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Run a mutation in a transaction of its own; it is durable when this returns."""
         with holding(self._held):
-            return await self._host.call_from_action(function, args, kwargs, self._identity)
+            return await self._host.call_from_action(function, Kind.MUTATION, (args, kwargs), self._identity)
 
     async def run_action(self, function: RegisteredAction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run another action and wait for it."""
         with holding(self._held):
-            return await self._host.call_from_action(function, args, kwargs, self._identity)
+            return await self._host.call_from_action(function, Kind.ACTION, (args, kwargs), self._identity)
 
 
 class ActionAuth:
