@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -391,3 +393,65 @@ def test_an_action_calls_each_function_as_what_it_is() -> None:
             assert await db.query(count) == 0
 
     anyio.run(main)
+
+
+def test_a_function_that_ends_the_process_only_fails() -> None:
+    @rdb.mutation
+    def leave(ctx: rdb.MutationCtx) -> None:
+        ctx.db.insert(Note(text="written"))
+        sys.exit(3)
+
+    @rdb.query
+    def count(ctx: rdb.QueryCtx) -> int:
+        return ctx.db.query(Note).count()
+
+    @rdb.query
+    def look(ctx: rdb.QueryCtx) -> None:
+        raise SystemExit
+
+    @rdb.action
+    async def act(ctx: rdb.ActionCtx) -> None:
+        sys.exit("done")
+
+    async def main() -> None:
+        async with app_of(Note, leave, count, look, act).open_async() as db:
+            for call in (db.mutation(leave), db.query(look), db.action(act)):
+                with pytest.raises(rdb.ReactiveDBError) as caught:
+                    await call
+                assert caught.value.code == "ExitInFunction"
+            with pytest.raises(rdb.ReactiveDBError):
+                async with db.subscribe(look) as results:
+                    await anext(aiter(results))
+            assert await db.query(count) == 0
+
+    anyio.run(main)
+
+
+def test_an_action_that_awaits_what_was_cancelled_fails() -> None:
+    @rdb.action
+    async def act(ctx: rdb.ActionCtx) -> None:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    async def main() -> None:
+        async with app_of(act).open_async() as db:
+            called = await db.runtime.call("action", "notes:act", {})
+            assert called.error is not None
+            assert (
+                "Uncaught AwaitedCancelled: an action awaited what had been cancelled" in called.error.message
+            )
+
+    anyio.run(main)
+
+
+def test_the_traceback_of_an_endless_recursion_is_told_in_short() -> None:
+    def deeper() -> None:
+        deeper()
+
+    with pytest.raises(RecursionError) as caught:
+        deeper()
+    lines = describe(caught.value, request_id="r", production=False).message.splitlines()
+    assert len(lines) == 23
+    assert lines[1].startswith("Uncaught RecursionError: ")
+    assert lines[12].startswith("    ... ")

@@ -27,6 +27,8 @@ from ..values import Value, encode, normalize
 from .log_lines import without_surrogates
 
 _PACKAGE: Final = str(Path(__file__).parent.parent)
+# At either end of a traceback: one of a recursion without end has a thousand frames.
+_FRAMES_SHOWN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ def describe(error: BaseException, *, request_id: str, production: bool) -> Call
         for frame in reversed(traceback.extract_tb(error.__traceback__))
         if not frame.filename.startswith(_PACKAGE)
     ]
+    if (left_out := len(frames) - 2 * _FRAMES_SHOWN) > 0:
+        frames[_FRAMES_SHOWN:-_FRAMES_SHOWN] = [f"    ... {left_out} more"]
     return CallError("\n".join([head, f"Uncaught {name}: {error}", *frames]))
 
 

@@ -7,6 +7,7 @@ interleaves with another. Errors keep their kind: whoever shows one outside turn
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -162,6 +163,8 @@ class Run:
                 value = watchdog.call(handler, ctx, named, path=definition.path, transaction=self.transaction)
         except pydantic.ValidationError as error:
             raise from_pydantic(error) from error
+        except SystemExit as error:
+            raise _not_the_process(error) from error
         finally:
             moment.leave(moment_token)
             guard.leave(token)
@@ -398,10 +401,30 @@ async def run_outside(body: Callable[[], Awaitable[tuple[Any, Any]]], limits: Li
         result.error = from_pydantic(error)
     except Exception as error:
         result.error = error
+    except SystemExit as error:
+        result.error = _not_the_process(error)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling() > 0:
+            raise
+        result.error = ReactiveDBError(
+            "an action awaited what had been cancelled, and was not cancelled itself - "
+            "catch `CancelledError` where it awaits",
+            code="AwaitedCancelled",
+        ).with_traceback(error.__traceback__)
     finally:
         log_lines.current.reset(token)
         deactivate(limits_token)
     return result
+
+
+def _not_the_process(error: SystemExit) -> ReactiveDBError:
+    """What is raised for `sys.exit()`, which would end the server and everybody's connection."""
+    return ReactiveDBError(
+        f"a function cannot end the process, and this one raised `SystemExit({error.code!r})` - "
+        "return, or raise another error",
+        code="ExitInFunction",
+    ).with_traceback(error.__traceback__)
 
 
 def encoded_result(result: RunResult, limits: Limits) -> bytes:
