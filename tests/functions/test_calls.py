@@ -61,6 +61,55 @@ def test_a_handler_of_the_wrong_shape_is_refused(decorate: Any, handler: Any, co
     assert caught.value.code == code
 
 
+def takes_text(author: str) -> None: ...
+
+
+def takes_writer(ctx: rdb.MutationCtx) -> None: ...
+
+
+def takes_reader(ctx: rdb.QueryCtx) -> None: ...
+
+
+def takes_unknown(ctx: Any) -> None: ...
+
+
+# As of a class that is imported for type checkers only.
+takes_unknown.__annotations__["ctx"] = "TypeCheckersOnly"
+
+
+@pytest.mark.parametrize(
+    ("decorate", "handler", "refused"),
+    [
+        (rdb.query, takes_text, True),
+        (rdb.query, takes_writer, True),
+        (rdb.mutation, takes_writer, False),
+        (rdb.mutation, takes_reader, False),
+        (rdb.query, takes_unknown, False),
+        (rdb.query, plain, False),
+    ],
+)
+def test_a_first_parameter_that_cannot_be_the_context_is_refused(
+    decorate: Any, handler: Any, refused: bool
+) -> None:
+    registered: Any = decorate(handler)
+    if not refused:
+        assert app_of(registered)
+        return
+    with pytest.raises(rdb.SchemaError) as caught:
+        app_of(registered)
+    assert caught.value.code == "WrongContext"
+    assert "expected `ctx: rdb.QueryCtx`" in caught.value.message
+
+
+def test_arguments_that_are_one_on_the_wire_are_refused_before_anything_runs() -> None:
+    @rdb.query
+    def twice(ctx: rdb.QueryCtx, a_b: int, aB: int) -> None: ...  # noqa: N803 - that is what is tested
+
+    with pytest.raises(rdb.SchemaError) as caught:
+        app_of(twice)
+    assert caught.value.code == "AmbiguousWireName"
+
+
 def test_a_registered_function_cannot_be_called_directly() -> None:
     with pytest.raises(rdb.ReactiveDBError) as caught:
         rdb.query(plain)()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import pydantic
@@ -376,3 +376,13 @@ def test_a_union_of_documents_is_told_apart_by_its_literal() -> None:
     with pytest.raises(ValidationError) as caught:
         posts.dump({"content": {"kind": "image", "width": "x"}})
     assert caught.value.path == ".content.width"
+
+
+def test_an_index_is_declared_by_names_alone() -> None:
+    with pytest.raises(SchemaError) as caught:
+        Index(cast(Any, ["author"]))
+    assert caught.value.code == "IndexFieldNotName"
+    with pytest.raises(SchemaError) as caught:
+        Table("notes", indexes=cast(Any, {"by_author": "author"}))
+    assert caught.value.code == "IndexFieldNotName"
+    assert "write `['author']`" in caught.value.message

@@ -6,19 +6,24 @@ spelling leads to the same entry. Nothing outside of this table can be called.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any, Final, cast
 
+from typing_extensions import is_protocol
+
 from ..errors import FunctionNotFoundError, RequestError, SchemaError, ValidationError
 from ..protocol import canonical_path, normalize_path
 from ..schema import ArgsValidator, Validator, returns_validator
+from .context import ActionCtx, MutationCtx, QueryCtx
 from .http_router import HttpRouter
 from .registration import Kind, RegisteredFunction
 from .system_functions import SYSTEM_FUNCTIONS
 
+_CONTEXTS: Final = {Kind.QUERY: QueryCtx, Kind.MUTATION: MutationCtx, Kind.ACTION: ActionCtx}
 SYSTEM_PREFIX: Final = "_system/"
 
 
@@ -130,9 +135,33 @@ class Registry:
 
 
 def _define(path: str, reference: RegisteredFunction[..., Any]) -> FunctionDefinition:
+    _check_context(reference)
     args = ArgsValidator.from_signature(reference.handler)
     returns = returns_validator(reference.handler)
     return FunctionDefinition(path, reference.kind, reference.internal, reference, args, returns)
+
+
+def _check_context(reference: RegisteredFunction[..., Any]) -> None:
+    """Raises: SchemaError, `WrongContext`, if the first parameter is annotated with what it cannot get."""
+    handler = inspect.unwrap(reference.handler)
+    parameter = next(iter(inspect.signature(handler).parameters.values()))
+    annotation: Any = parameter.annotation
+    if isinstance(annotation, str):
+        try:
+            annotation = eval(annotation, handler.__globals__)
+        except Exception:  # it may be imported for type checkers only
+            return
+    given = _CONTEXTS[reference.kind]
+    if annotation in (parameter.empty, Any) or not isinstance(annotation, type):
+        return
+    cls = cast("type[Any]", annotation)
+    if not is_protocol(cls) and not issubclass(given, cls):
+        raise SchemaError(
+            f"the first parameter of the {reference.kind.value} `{handler.__qualname__}` is its context, "
+            f"expected `ctx: rdb.{given.__name__}`, "
+            f"got `{parameter.name}: {cls.__name__}` - write it so",
+            code="WrongContext",
+        )
 
 
 @cache

@@ -13,11 +13,11 @@ from ..errors import LimitExceededError, ValidationError
 from ..protocol import identifier_of
 from ..values import Value, decode_id, size_bytes
 from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation
-from .registry import FunctionDefinition
 from .system import CANCELED, IN_PROGRESS, JOBS, PENDING
 
 if TYPE_CHECKING:
     from ..limits import Limits
+    from .registry import FunctionDefinition
     from .runner import Run
 
 P = ParamSpec("P")

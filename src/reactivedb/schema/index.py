@@ -154,8 +154,9 @@ class Index:
         for field in fields:
             if not isinstance(field, str):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise SchemaError(
-                    f"an index names its fields by text, got `{field!r}` - write it in quotes",
-                    code="UnknownIndexField",
+                    f'`Index` takes names of fields one by one, as `Index("author", "stars")`, got'
+                    f" `{field!r}` - write them so; the index is called as its attribute",
+                    code="IndexFieldNotName",
                 )
         self.name = ""
         self.fields = fields

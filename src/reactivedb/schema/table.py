@@ -60,11 +60,11 @@ class Table:
         self.rules = {field: (rule,) for field, rule in (rules or {}).items()}
         self.indexes: dict[str, Index] = {}
         for index_name, fields in (indexes or {}).items():
-            if isinstance(fields, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-                # It would be taken for fields of one letter each.
+            if isinstance(fields, str):
                 raise SchemaError(
-                    f"`{name}.{index_name}` expects a list of fields, got `{fields!r}` - put it into one",
-                    code="UnknownIndexField",
+                    f"`{name}.{index_name}` is an index of a list of fields, got `{fields!r}`"
+                    f" - write `[{fields!r}]`",
+                    code="IndexFieldNotName",
                 )
             self.indexes[index_name] = index = fields if isinstance(fields, Index) else Index(*fields)
             index.name = index_name
