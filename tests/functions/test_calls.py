@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pydantic
@@ -504,3 +504,65 @@ def test_the_traceback_of_an_endless_recursion_is_told_in_short() -> None:
     assert len(lines) == 23
     assert lines[1].startswith("Uncaught RecursionError: ")
     assert lines[12].startswith("    ... ")
+
+
+# What people write first
+
+
+def reads(write: Callable[[Any], object]) -> str:
+    """What a query is told that does what only others may, or asks for what is not there."""
+
+    @rdb.query
+    def attempt(ctx: rdb.QueryCtx) -> None:
+        write(ctx)
+
+    with app_of(Note, attempt).open() as db, pytest.raises(Exception) as caught:  # noqa: PT011
+        db.query(attempt)
+    return str(caught.value)
+
+
+BEYOND_A_QUERY: list[tuple[Callable[[Any], object], str]] = [
+    (lambda ctx: ctx.db.insert(Note(text="a")), "`ctx.db.insert` writes, and a query only reads"),
+    (lambda ctx: ctx.run_mutation(1), "`QueryCtx` has no `run_mutation`, because a query only reads"),
+    (lambda ctx: ctx.run_action(1), "let a mutation schedule it"),
+    (lambda ctx: ctx.db.nothing, "`ctx.db` has no `nothing`"),
+    (
+        lambda _: cast(Any, Note).by_txt,
+        "`Note` has no `by_txt` - its indexes are `by_creation_time`, `by_id`",
+    ),
+    (lambda ctx: ctx.db.get(None), "expected a document id, got `None`"),
+    (lambda ctx: ctx.db.get(Note(text="a")), "expected a document id, got `Note(text='a')`"),
+]
+
+
+@pytest.mark.parametrize(("write", "text"), BEYOND_A_QUERY)
+def test_what_a_query_cannot_do_is_said_with_the_way_out(write: Any, text: str) -> None:
+    assert text in reads(write)
+
+
+@pytest.mark.parametrize("document", [{"text": "a"}, "notes", Note, None])
+def test_what_is_no_document_is_not_inserted(document: Any) -> None:
+    @rdb.mutation
+    def add(ctx: rdb.MutationCtx) -> None:
+        ctx.db.insert(document)
+
+    with app_of(Note, add).open() as db, pytest.raises(rdb.SchemaError) as caught:
+        db.mutation(add)
+    assert caught.value.code == "NotATable"
+    assert f"got `{document!r}`" in caught.value.message
+
+
+def test_a_query_that_is_returned_unread_is_told_to_become_a_list() -> None:
+    @rdb.query
+    def unread(ctx: rdb.QueryCtx) -> Any:
+        return ctx.db.query(Note)
+
+    @rdb.action
+    async def unawaited(ctx: rdb.ActionCtx) -> Any:
+        return asyncio.get_running_loop().create_future()
+
+    with app_of(Note, unread, unawaited).open() as db:
+        with pytest.raises(rdb.ValidationError, match="turn it into a list"):
+            db.query(unread)
+        with pytest.raises(rdb.ValidationError, match="put `await` before"):
+            db.action(unawaited)

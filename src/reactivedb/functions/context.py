@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, Protocol, TypeVar
 
 from ..limits import active_limits
 from .environment import Environment, stored_value
@@ -28,6 +28,23 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# What people look for on a context that cannot have it, and what to do instead.
+_TRANSACTION_LACKS: Final = {
+    "run_mutation": "a query only reads - make the function a mutation",
+    "scheduler": "a query only reads - make the function a mutation",
+    "run_action": "a transaction waits for nothing - let a mutation schedule it, "
+    "`ctx.scheduler.run_after(0, ...)`",
+}
+_ACTION_LACKS: Final = {
+    "db": "an action is no transaction - write a query or a mutation, and `await ctx.run_query(...)`"
+    " or `ctx.run_mutation(...)`",
+}
+
+
+def _lacks(ctx: object, name: str, reasons: dict[str, str]) -> NoReturn:
+    because = f", because {reasons[name]}" if name in reasons else ""
+    raise AttributeError(f"`{type(ctx).__name__}` has no `{name}`{because}", name=name, obj=ctx)
 
 
 class Auth:
@@ -84,6 +101,11 @@ class QueryCtx:
     def run_query(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run another query inside this transaction."""
         return self._run.nested(function, Kind.QUERY, *args, **kwargs)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            _lacks(self, name, _TRANSACTION_LACKS)
 
 
 class MutationCtx(QueryCtx):
@@ -244,6 +266,11 @@ class ActionCtx:
         """Run another action and wait for it."""
         with holding(self._held):
             return await self._host.call_from_action(function, Kind.ACTION, (args, kwargs), self._identity)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            _lacks(self, name, _ACTION_LACKS)
 
 
 class ActionAuth:

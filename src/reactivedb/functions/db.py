@@ -7,7 +7,7 @@ hands the engine checked fields. Nothing here touches storage.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast, overload
 
 from ..engine import Catalog, StoredDocument, TableState, Transaction
 from ..errors import SchemaError, ValidationError
@@ -22,6 +22,8 @@ from .upsert import Upserted, given_fields, upsert_key
 
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
+
+_WRITES: Final = {"insert", "patch", "replace", "upsert", "delete"}
 
 
 class DatabaseReader:
@@ -108,6 +110,14 @@ class DatabaseReader:
         except ValidationError:
             return None
         return Id(text) if number == state.number else None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            text = f"`ctx.db` has no `{name}`"
+            if name in _WRITES:
+                text = f"`ctx.db.{name}` writes, and a query only reads - make the function a mutation"
+            raise AttributeError(text, name=name, obj=self)
 
 
 class DatabaseWriter(DatabaseReader):

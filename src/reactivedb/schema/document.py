@@ -48,7 +48,34 @@ def wire_name(name: str, field: FieldInfo) -> str:
     return field.serialization_alias or field.alias or name
 
 
-class _CamelCaseModel(pydantic.BaseModel):
+if TYPE_CHECKING:
+    _Base = pydantic.BaseModel
+else:
+
+    class _ModelMeta(type(pydantic.BaseModel)):
+        def __getattr__(cls, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError as error:
+                # Pydantic says the name alone. Most likely it was to be an index.
+                if name.startswith("_") or error.args != (name,):
+                    raise
+                members = {
+                    name: member for base in reversed(cls.__mro__) for name, member in vars(base).items()
+                }
+                indexes = ", ".join(
+                    f"`{name}`" for name, member in members.items() if isinstance(member, Index)
+                )
+                known = f"its indexes are {indexes}" if indexes else "a class has no fields, its objects do"
+                raise AttributeError(
+                    f"`{cls.__name__}` has no `{name}` - {known}", name=name, obj=cls
+                ) from None
+
+    class _Base(pydantic.BaseModel, metaclass=_ModelMeta):
+        __slots__ = ()
+
+
+class _CamelCaseModel(_Base):
     """camelCase outside, snake_case inside; both spellings build one."""
 
     __slots__ = ()

@@ -8,7 +8,7 @@ only while an error is on its way up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from operator import index
 from typing import Any, NamedTuple, Self, SupportsIndex, cast, final
 
@@ -217,7 +217,10 @@ def _copy_unusual(value: Any, depth_left: int, limits: Limits) -> Value:
 def _way_out(value: object) -> str:
     if value is UNSET:
         return "only a field of an object may be unset, use `None` here"
-    if isinstance(value, (set, frozenset)):
+    if isinstance(value, Awaitable):
+        return "put `await` before what gives it"
+    # A set, a generator, and a query that nobody has consumed.
+    if isinstance(value, Iterable):
         return "turn it into a list"
     return "use `None`, bool, float, `rdb.Int64`, str, bytes, list or dict"
 
