@@ -153,6 +153,7 @@ def test_run_prints_json_and_log_lines_apart_and_fails_with_1(folder: Path, star
         (("notes:nothing",), 1, "Could not find function"),
         (("notes:add", "[1]"), 2, "BadArguments"),
         (("notes:count", "--admin-key", "wrong"), 1, "BadDeployKey"),
+        (("notes:count", "--url", "nonsense"), 2, "BadURL"),
     ]:
         failed = finished("run", *words, "--data", server.data)
         assert failed.returncode == code

@@ -42,12 +42,17 @@ def call(url: str, key: str | None, path: str, args: dict[str, Any]) -> Outcome:
     """Run one function and wait for it.
 
     Raises:
-        ReactiveDBError: `NoServer` if none answers, or the code of the server's refusal.
+        ReactiveDBError: `BadURL`, `NoServer` if none answers, or the code of the server's refusal.
     """
     body = json.dumps({"path": path, "args": args, "format": "convex_encoded_json"}).encode()
     headers = {"Content-Type": "application/json", "Convex-Client": "reactivedb-cli"}
     if key is not None:
         headers["Authorization"] = f"Convex {key}"
+    if not url.startswith(("http://", "https://")):
+        raise ReactiveDBError(
+            f"expected the server's URL, such as `http://127.0.0.1:3210`, got `{url}` - pass another `--url`",
+            code="BadURL",
+        )
     request = urllib.request.Request(f"{url.rstrip('/')}/api/function", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:

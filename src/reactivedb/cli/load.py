@@ -63,7 +63,8 @@ class AppFolder:
             app = getattr(module, "app", None)
             if not isinstance(app, App):
                 raise ReactiveDBError(
-                    f"expected `app = rdb.App(...)` in `{module.__file__}`, got {type(app).__name__}",
+                    f"expected `app = rdb.App(...)` in `{module.__file__}`, "
+                    + ("got no `app`" if app is None else f"got `{app!r:.80}`"),
                     code="NoApp",
                 )
             return app

@@ -130,7 +130,8 @@ def run(
         target = url or folder.known_url()
         if target is None:
             raise ReactiveDBError(
-                f"`{folder.path}` knows of no server - pass `--data`, or `--url` and `--admin-key`",
+                f"`{folder.path}` knows of no server - run this in the application's folder, "
+                "or pass `--data APP_DIR/.reactivedb`, or `--url` and `--admin-key`",
                 code="NoTarget",
             )
         outcome = call(target, admin_key or folder.known_key(), path, parse_args(args))
