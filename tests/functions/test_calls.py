@@ -357,6 +357,30 @@ def test_prints_and_logging_become_the_lines_of_their_run(call: Callable[..., An
     ]
 
 
+def test_what_is_printed_is_seen_where_nobody_shows_the_runs(capfd: pytest.CaptureFixture[str]) -> None:
+    @rdb.query
+    def look(ctx: rdb.QueryCtx) -> None:
+        print("looking", 1)
+
+    @rdb.mutation
+    def write(ctx: rdb.MutationCtx) -> None:
+        print("writing", 2, sep="-")
+
+    @rdb.action
+    async def act(ctx: rdb.ActionCtx) -> None:
+        print("acting", 3)
+        await ctx.run_query(look)
+
+    with app_of(look, write, act).open() as db:
+        db.query(look)
+        db.mutation(write)
+        db.action(act)
+        assert capfd.readouterr().out == "looking 1\nwriting-2\nacting 3\nlooking 1\n"
+        db.runtime.report.on_run = lambda _: None
+        db.query(look)
+        assert capfd.readouterr().out == ""
+
+
 def test_log_lines_are_bounded_in_number_and_length(call: Callable[..., Any]) -> None:
     @rdb.query
     def talk(ctx: rdb.QueryCtx) -> None:

@@ -94,7 +94,8 @@ class Actions:
         runtime = self._runtime
         began = time.perf_counter()
         with self._counted():
-            result = await call_action(definition, ActionCtx(self, identity), named, runtime.limits)
+            ctx = ActionCtx(self, identity)
+            result = await call_action(definition, ctx, named, runtime.limits, echo=runtime.runner.echo())
         result.ts = runtime.engine.committer.applied_ts
         runtime.report.run(definition, time.perf_counter() - began, result, request_id)
         return result
@@ -114,7 +115,7 @@ class Actions:
 
         runtime = self._runtime
         with self._counted():
-            result = await run_outside(body, runtime.limits)
+            result = await run_outside(body, runtime.limits, echo=runtime.runner.echo())
         told = CallError("")
         if result.error is not None:
             told = describe(result.error, request_id=request_id, production=runtime.production)

@@ -154,7 +154,12 @@ class Runtime:
 
     def _runner_of(self, app: App) -> Runner:
         return Runner(
-            self.engine, app.registry, deployment=self.deployment, env=app.env, files=self._file_store
+            self.engine,
+            app.registry,
+            deployment=self.deployment,
+            env=app.env,
+            files=self._file_store,
+            echo=lambda: self.report.on_run is None,
         )
 
     # Users

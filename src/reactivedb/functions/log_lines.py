@@ -2,7 +2,8 @@
 
 Into the log lines of its run, which the caller is sent: `print` and `logging` look up the run in a context
 variable. Outside of a function both behave as ever. The texts are Convex's: `[LEVEL] text`, the arguments
-of `print` shown as an inspector would.
+of `print` shown as an inspector would. Where nobody shows the runs of a database (it is open in a script, a
+notebook, a test), they are written out as well.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import builtins
 import contextvars
 import logging
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..limits import Limits
 
@@ -21,10 +22,12 @@ _LEVELS: Final = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING:
 class LogLines:
     """The log lines of one run, bounded in number and length."""
 
-    __slots__ = ("_limits", "lines")
+    __slots__ = ("_limits", "echo", "lines")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, echo: bool = False) -> None:
         self._limits = limits
+        # Nobody shows the lines of runs, so what is printed goes where it would have gone as well.
+        self.echo = echo
         self.lines: list[str] = []
 
     def add(self, level: str, text: str) -> None:
@@ -64,9 +67,9 @@ _print = builtins.print
 
 def _print_to_run(*values: Any, sep: str | None = " ", file: Any = None, **kwargs: Any) -> None:
     lines = current.get()
-    if lines is None or file is not None:
+    if lines is None or file is not None or lines.echo:
         _print(*values, sep=sep, file=file, **kwargs)
-    else:
+    if lines is not None and file is None:
         lines.add(
             "LOG", " ".join(map(repr, values)) if sep == " " else repr((sep or " ").join(map(str, values)))
         )
@@ -75,11 +78,11 @@ def _print_to_run(*values: Any, sep: str | None = " ", file: Any = None, **kwarg
 class _RunHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         lines = current.get()
-        if lines is None:
-            # Being here silences the interpreter's last resort, which warns a program without handlers.
-            if logging.lastResort is not None and logging.getLogger().handlers == [self]:
-                logging.lastResort.handle(record)
-        else:
+        # Being here silences the interpreter's last resort, which warns a program without handlers.
+        alone = logging.lastResort is not None and logging.getLogger().handlers == [self]
+        if alone and (lines is None or lines.echo):
+            cast("logging.Handler", logging.lastResort).handle(record)
+        if lines is not None:
             lines.add(_LEVELS.get(record.levelno, "ERROR"), record.getMessage())
 
 

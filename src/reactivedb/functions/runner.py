@@ -183,7 +183,10 @@ class Runner:
         deployment: Deployment | None = None,
         env: Mapping[str, Validator] | None = None,
         files: FileStore | None = None,
+        echo: Callable[[], bool] = lambda: False,
     ) -> None:
+        # Whether what functions print is written out, beside the lines of their runs.
+        self.echo = echo
         self.engine = engine
         self.registry = registry
         self.deployment = deployment or Deployment()
@@ -255,7 +258,7 @@ class Runner:
         with self.engine.lock:
             transaction = self.engine.begin() if at_ts is None else begin_at(self.engine, at_ts)
             run = Run(self, transaction, identity, journal)
-            lines = log_lines.LogLines(self.engine.limits)
+            lines = log_lines.LogLines(self.engine.limits, echo=self.echo())
             # A view of the past shows what was true at its own timestamp.
             ts = transaction.base_ts if at_ts is None else at_ts
             result = RunResult(ts, log_lines=lines.lines, read_set=transaction.read_set)
@@ -331,7 +334,7 @@ class Runner:
         transaction = self.engine.begin()
         held = lease.held_on(self.engine)
         run = Run(self, transaction, identity)
-        lines = log_lines.LogLines(self.engine.limits)
+        lines = log_lines.LogLines(self.engine.limits, echo=self.echo())
         result = RunResult(transaction.base_ts, log_lines=lines.lines, read_set=transaction.read_set)
         token = log_lines.current.set(lines)
         limits_token = activate(self.engine.limits)
@@ -378,7 +381,7 @@ class Runner:
 
 
 async def call_action(
-    definition: FunctionDefinition, ctx: ActionCtx, named: dict[str, Any], limits: Limits
+    definition: FunctionDefinition, ctx: ActionCtx, named: dict[str, Any], limits: Limits, *, echo: bool
 ) -> RunResult:
     """Run an action to its end. Never raises for what it does; cancellation passes through."""
 
@@ -386,12 +389,14 @@ async def call_action(
         value = await definition.reference.handler(ctx, **named)
         return value, checked_return(definition, value)
 
-    return await run_outside(body, limits)
+    return await run_outside(body, limits, echo=echo)
 
 
-async def run_outside(body: Callable[[], Awaitable[tuple[Any, Any]]], limits: Limits) -> RunResult:
+async def run_outside(
+    body: Callable[[], Awaitable[tuple[Any, Any]]], limits: Limits, *, echo: bool
+) -> RunResult:
     """Run what is in no transaction, with its log lines. Never raises; cancellation passes through."""
-    lines = log_lines.LogLines(limits)
+    lines = log_lines.LogLines(limits, echo=echo)
     result = RunResult(0, log_lines=lines.lines)
     token = log_lines.current.set(lines)
     limits_token = activate(limits)
