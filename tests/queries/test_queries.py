@@ -57,13 +57,21 @@ def test_a_query_is_consumed_once(again: str) -> None:
             filtered.paginate(options(1))
 
 
-def test_the_order_is_said_once_and_first() -> None:
+def test_the_order_is_said_once_and_of_the_range_itself() -> None:
     with two_kinds().reading() as db:
         ordered: Any = db.query(kind("a")).order("asc")
-        filtered: Any = db.query(kind("a")).filter(lambda thing: True)
-        for query in (ordered, filtered):
+        distinct: Any = db.query(kind("a")).distinct("key")
+        for query in (ordered, distinct):
             with refused("OrderNotFirst"):
                 query.order("desc")
+
+
+def test_a_filter_may_stand_before_the_order_or_behind_it() -> None:
+    with two_kinds().reading() as db:
+        for source in (db.query(kind("a")), db.merge(kind("a"))):
+            assert keys_of(source.filter(lambda thing: thing["key"] > 0).order("desc").collect()) == [2, 1]
+        behind = db.query(kind("a")).order("desc").filter(lambda thing: thing["key"] > 0)
+        assert keys_of(behind.collect()) == [2, 1]
 
 
 def test_a_loop_over_a_query_may_end_early_and_has_read_no_further() -> None:
@@ -72,7 +80,7 @@ def test_a_loop_over_a_query_may_end_early_and_has_read_no_further() -> None:
         for thing in db.query(kind("a")):
             if thing["key"] == 3:
                 break
-        assert transaction.documents_read == 4
+        assert transaction.usage.documents_read == 4
 
 
 def test_a_merge_gives_the_documents_of_all_ranges_in_one_order() -> None:
@@ -124,7 +132,7 @@ def test_a_merge_reads_of_each_range_one_document_more_than_it_gives_of_it() -> 
     shelf = two_kinds(50)
     with shelf.opened(None) as (db, transaction):
         db.merge(*(kind(name) for name in "abcd")).order("desc").take(10)
-        assert transaction.documents_read <= 12
+        assert transaction.usage.documents_read <= 12
 
 
 def test_a_merge_sees_what_its_own_transaction_has_written() -> None:
@@ -141,7 +149,7 @@ def test_distinct_gives_the_first_document_of_each_value_and_skips_the_others() 
         by_kind = things.index("by_kind_key")
         assert keys_of(db.query(by_kind).distinct("kind").collect()) == [0, 0.5]
         assert keys_of(db.query(by_kind).order("desc").distinct("kind").collect()) == [99.5, 99]
-        assert transaction.documents_read == 4
+        assert transaction.usage.documents_read == 4
         assert db.query(kind("a")).distinct("key").count() == 100
 
 
@@ -189,7 +197,7 @@ def test_a_join_reads_no_further_than_it_is_consumed() -> None:
     with shelf.opened(None) as (db, transaction):
         joined = db.query(kind("a")).join(lambda thing: db.query(kind("b").gt(thing["key"])))
         joined.filter(lambda thing: thing["key"] > 2).take(2)
-        assert transaction.documents_read == 5
+        assert transaction.usage.documents_read == 5
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

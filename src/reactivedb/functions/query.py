@@ -125,8 +125,8 @@ class OrderedQuery(Generic[T]):
 
         def order(self, direction: str, /) -> NoReturn:
             raise ValidationError(
-                f'`order("{direction}")` comes once, and right behind `ctx.db.query(...)` or `merge(...)` - '
-                "move it there, before `filter`, `distinct` and `join`",
+                f'`order("{direction}")` comes once, and before `distinct` and `join` - '
+                "move it to `ctx.db.query(...)` or `merge(...)`",
                 code="OrderNotFirst",
             )
 
@@ -149,6 +149,11 @@ class Query(OrderedQuery[T]):
     def __init__(self, source: Scan | Merge, journal: Journal) -> None:
         super().__init__(source, journal)
         self._ascending = source
+
+    def filter(self, keep: Callable[[T], bool], /) -> Query[T]:
+        """Only the documents for which `keep` holds. Every document of the range is still read."""
+        self._consume()
+        return Query(self._ascending.filter(keep), self._journal)
 
     def order(self, direction: Literal["asc", "desc"], /) -> OrderedQuery[T]:
         """Set the direction; `desc` reverses everything, ties included."""

@@ -155,7 +155,7 @@ class Scan(Ordered):
         tail = tuple(name for name in ("_creationTime", "_id") if name not in fields)
         return (*fields, *tail)[self.equal_count :]
 
-    def filter(self, keep: Predicate) -> Source:
+    def filter(self, keep: Predicate) -> Scan:
         return Scan(self.transaction, self.scan, self.equal, (*self.predicates, keep))
 
     def reversed(self) -> Scan:
@@ -241,7 +241,7 @@ class Merge(Ordered):
     def order(self) -> tuple[str, ...]:
         return self.scans[0].order if self.scans else ("_id",)
 
-    def filter(self, keep: Predicate) -> Source:
+    def filter(self, keep: Predicate) -> Merge:
         return replace(self, scans=tuple(scan.filter(keep) for scan in self.scans))
 
     def reversed(self) -> Merge:
