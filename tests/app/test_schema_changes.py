@@ -616,10 +616,11 @@ def test_a_check_lists_what_changes_and_what_breaks_beside_an_open_database(tmp_
     path = tmp_path / "data.db"
     extra = rdb.Table("extra")
     with app_of(Note, extra).open(path) as db:
-        run = Run(db.runtime)
-        for number in range(12):
-            run.db.insert(Note(author="ada", stars=f"x{number}"))
-        run.commit()
+        with db.runtime.engine.lock:
+            run = Run(db.runtime)
+            for number in range(12):
+                run.db.insert(Note(author="ada", stars=f"x{number}"))
+            run.commit()
         before = path.read_bytes()
         report = app_of(Note, rdb.Table("new")).check_schema(path)
         assert [str(change) for change in report.changes] == [
@@ -662,7 +663,7 @@ def test_a_dry_run_shows_the_first_documents_before_and_after(tmp_path: Path) ->
     assert isinstance(before, dict)
     assert isinstance(after, dict)
     assert (before["author"], after["writer"]) == ("ada", "Ada")
-    with FIRST.open(path) as db:
+    with FIRST.open(path) as db, db.runtime.engine.lock:
         assert len(Run(db.runtime).db.query(Note).collect()) == 13
 
 
