@@ -44,7 +44,8 @@ class Limits:
     # Of one job: its arguments are a part of its document, which is read whenever it is.
     scheduled_call_size_bytes_max: int = 4 * MIB
     nested_call_depth_max: int = 8
-    # By the clock on the wall: while a query or mutation runs, nobody else does. `math.inf` watches none.
+    # By the clock on the wall, beside what the engine takes for what is read and written: while a query or
+    # mutation runs, nobody else does. `math.inf` watches none.
     user_time_s_max: float = 1.0
     # Of an action that runs as a job: one that hangs must not hold its job, and its cron job, for ever.
     # Convex gives actions 10 to 30 minutes.

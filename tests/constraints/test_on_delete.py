@@ -14,6 +14,7 @@ import pytest
 from inline_app import app_of
 
 import reactivedb as rdb
+from reactivedb.engine import usage
 from reactivedb.errors import LimitExceededError, RequestError
 from reactivedb.functions import ANONYMOUS
 
@@ -220,6 +221,14 @@ def remove_in_vain(ctx: rdb.MutationCtx, id: rdb.Id[Any]) -> bool:
     return False
 
 
+@rdb.mutation
+def cancel_everything(ctx: rdb.MutationCtx) -> int:
+    jobs = ctx.db.system.query("_scheduled_functions").collect()
+    for job in jobs:
+        ctx.scheduler.cancel(job["_id"])
+    return len(jobs)
+
+
 @rdb.query
 def counts(ctx: rdb.QueryCtx) -> list[int]:
     return [ctx.db.query(table).count() for table in (Channel, Message, Like)]
@@ -231,7 +240,17 @@ def orphans(ctx: rdb.QueryCtx) -> int:
 
 
 def app(**limits: int) -> rdb.App:
-    functions = (fill, fill_more, add, remove, remove_and_fail, remove_in_vain, counts, orphans)
+    functions = (
+        fill,
+        fill_more,
+        add,
+        remove,
+        remove_and_fail,
+        remove_in_vain,
+        cancel_everything,
+        counts,
+        orphans,
+    )
     return app_of(Channel, Message, Like, *functions, limits=rdb.Limits(**limits))
 
 
@@ -252,6 +271,16 @@ def test_the_deletion_and_the_first_batch_are_one_commit_and_the_rest_stays_visi
         db.mutation(remove, channel)
         assert db.query(counts) == [0, 13, 0]
         assert db.query(orphans) == 13
+
+
+def test_a_deletion_that_is_carried_on_cannot_be_cancelled(tmp_path: Path) -> None:
+    cascading = app(cascade_batch_max=7)
+    with cascading.open(tmp_path / "data.db", jobs=False) as db:
+        db.mutation(remove, db.mutation(fill, 20, 0))
+        assert db.mutation(cancel_everything) == 1
+    with cascading.open(tmp_path / "data.db") as db:
+        db.run_until_idle()
+        assert db.query(counts) == [0, 0, 0]
 
 
 def test_a_rolled_back_deletion_leaves_no_job_behind() -> None:
@@ -467,7 +496,11 @@ def test_the_job_does_nothing_to_documents_that_exist_and_is_nobody_elses() -> N
         assert all(not known.path.startswith("_system/") for known in db.runtime.runner.registry)
 
 
-def test_a_cascade_goes_on_where_every_run_is_over_its_time(tmp_path: Path) -> None:
+def test_a_cascade_goes_on_where_every_run_is_over_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for allowance in ("_READ_S", "_RANGE_S", "_WRITE_S"):
+        monkeypatch.setattr(usage, allowance, 0.0)
     path = tmp_path / "data.db"
     with app(cascade_batch_max=7).open(path, jobs=False) as db:
         db.mutation(remove, db.mutation(fill, 20, 0))

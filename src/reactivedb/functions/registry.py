@@ -21,10 +21,10 @@ from ..schema import ArgsValidator, Validator, returns_validator
 from .context import ActionCtx, MutationCtx, QueryCtx
 from .http_router import HttpRouter
 from .registration import Kind, RegisteredFunction
+from .system import SYSTEM_PREFIX
 from .system_functions import SYSTEM_FUNCTIONS
 
 _CONTEXTS: Final = {Kind.QUERY: QueryCtx, Kind.MUTATION: MutationCtx, Kind.ACTION: ActionCtx}
-SYSTEM_PREFIX: Final = "_system/"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from ..errors import LimitExceededError, ValidationError
 from ..protocol import identifier_of
 from ..values import Value, decode_id, size_bytes
 from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation
-from .system import CANCELED, IN_PROGRESS, JOBS, PENDING
+from .system import CANCELED, IN_PROGRESS, JOBS, PENDING, SYSTEM_PREFIX
 
 if TYPE_CHECKING:
     from ..limits import Limits
@@ -60,7 +60,7 @@ class Scheduler:
         return self.add(epoch_ms_of(when), function, args, kwargs)
 
     def cancel(self, id: str, /) -> None:
-        """Make a pending job never run; a finished one stays as it is.
+        """Make a pending job never run; a finished one stays as it is, and so does one of the product's own.
 
         An action that runs is cancelled where it waits, and can write nothing more. A job that is not kept
         any more has ended long ago.
@@ -78,7 +78,9 @@ class Scheduler:
                 code="InvalidId",
             )
         job = transaction.get(id)
-        if job is not None and state_kind(job.fields) in (PENDING, IN_PROGRESS):
+        if job is None or str(job.fields["name"]).startswith(SYSTEM_PREFIX):
+            return
+        if state_kind(job.fields) in (PENDING, IN_PROGRESS):
             transaction.replace(job, finished(job.fields, {"kind": CANCELED}, transaction.now_ms))
 
     def add(

@@ -15,6 +15,8 @@ JOBS: Final = "_scheduled_functions"
 FILES: Final = "_storage"
 CRON_JOBS: Final = "_cron_jobs"
 VARIABLES: Final = "_environment_variables"
+# Functions of the product's own, which nobody but it schedules.
+SYSTEM_PREFIX: Final = "_system/"
 # In the ids of files, which are made before their rows are.
 FILE_TABLE_NUMBER: Final = 513
 

@@ -10,6 +10,9 @@ the function, the transaction refuses instead (`Transaction.overdue`). What was 
 when the function is left is caught by `call`. A handler that catches it has it raised again, from the second
 time on at every line of the frames it runs in. What happens inside one C call can only be logged.
 
+A function's time is its own: what the engine takes for its reads and writes comes on top, so that a run may
+use up all the documents that it may read and write.
+
 Not watched: a limit of `math.inf`, a thread that a debugger or a coverage tool traces, and a run inside of
 a watched one, whose time is the outer one's.
 """
@@ -86,12 +89,19 @@ class _Watch:
         self.transaction = transaction
         self.limit_s = limit_s
         self.thread_id = thread_id
-        self.deadline = time.monotonic() + limit_s
+        # That of a run which asks nothing of the engine.
+        self.first_deadline = time.monotonic() + limit_s
+
+    @property
+    def deadline(self) -> float:
+        """It moves: what the engine takes for reads and writes is not the function's own time."""
+        return self.first_deadline + self.transaction.usage.engine_time_s()
 
     def exceeded(self) -> LimitExceededError:
         return LimitExceededError(
-            f"a query or mutation may run for {self.limit_s:g} s (`user_time_s_max`), `{self.path}` "
-            "was stopped - do less in one run, let jobs do it in parts, or compute in an action",
+            f"a query or mutation may run for {self.limit_s:g} s (`user_time_s_max`) beside what its reads "
+            f"and writes take, `{self.path}` was stopped - do less in one run, let jobs do it in parts, or "
+            "compute in an action",
             code="FunctionTimeout",
             limit="user_time_s_max",
             maximum=self.limit_s,
@@ -144,8 +154,8 @@ class _Watchdog:
             self.armed[watch.thread_id] = watch
             self._armed_since_look = True
             self._limit_s = watch.limit_s
-            if watch.deadline < self._looks_at:
-                self._looks_at = watch.deadline
+            if watch.first_deadline < self._looks_at:
+                self._looks_at = watch.first_deadline
                 self._news.set()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="reactivedb-watchdog", daemon=True)
@@ -268,7 +278,9 @@ def call(
             _watchdog.disarm(watch)
     except Interrupted:
         _watchdog.disarm(watch)
-    over_s = time.monotonic() - watch.deadline
+    over_s = time.monotonic() - watch.first_deadline
+    if over_s > 0:
+        over_s = time.monotonic() - watch.deadline
     try:
         if not watch.stopping and (over_s <= 0 or error is not None):
             if error is not None:
