@@ -18,14 +18,20 @@ FIELDS = {"by_creation_time": (), "by_key": ("key",), "by_kind_key": ("kind", "k
 
 @dataclass(frozen=True)
 class Read:
-    """Which documents a query looked at (`covers`), and which of them it would show (`keeps`)."""
+    """Which documents a query looked at (`covers`), and which of them it would show (`keeps`).
+
+    One that only counts them (`counts`) does not look at any.
+    """
 
     table: str
     covers: Callable[[Row], bool]
     keeps: Callable[[Row], bool] = lambda row: True
+    counts: bool = False
 
     def touched_by(self, table: str, old: Row | None, new: Row | None) -> bool:
         rows = [row for row in (old, new) if row is not None]
+        if self.counts:
+            return table == self.table and sum(map(self.covers, rows)) == 1
         return table == self.table and any(map(self.covers, rows)) and any(map(self.keeps, rows))
 
 
@@ -157,7 +163,7 @@ def remembering(model: Model, spec: Any) -> tuple[Any, list[Read]]:
 
 def count(model: Model, spec: Any) -> tuple[Any, list[Read]]:
     one = Scan(model, spec)
-    return float(len(one.rows)), [one.whole()]
+    return float(len(one.rows)), [Read("things", one.in_range, counts=True)]
 
 
 def join(model: Model, spec: Any) -> tuple[Any, list[Read]]:
