@@ -554,8 +554,8 @@ BEYOND_A_QUERY: list[tuple[Callable[[Any], object], str]] = [
         lambda _: cast(Any, Note).by_txt,
         "`Note` has no `by_txt` - its indexes are `by_creation_time`, `by_id`",
     ),
-    (lambda ctx: ctx.db.get(None), "expected a document id, got `None`"),
-    (lambda ctx: ctx.db.get(Note(text="a")), "expected a document id, got `Note(text='a')`"),
+    (lambda ctx: ctx.db.get(None), "expected a document id, got null"),
+    (lambda ctx: ctx.db.get(Note(text="a")), "expected a document id, got an object of type `Note`"),
 ]
 
 

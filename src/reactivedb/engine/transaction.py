@@ -129,7 +129,8 @@ class Transaction:
             table = found
             document = self._engine.load(table, id) if pending is None else None
         self.read_set.record_exact(table.by_id.number, id.encode())
-        self._count_read(document)
+        # Looking for a document that is not there is a read too.
+        self.usage.read(0 if document is None else len(document.json))
         return document
 
     def scan(self, scan: IndexScan) -> Iterator[tuple[StoredDocument, RangeRead]]:
@@ -158,6 +159,7 @@ class Transaction:
             walk = Walk()
             self._walks.append(walk)
         prefetch = 0 if scan.index.is_by_id else expected or 1
+        count_read = self.usage.read
         try:
             for key, id in self._keys(scan, walk, prefetch=prefetch):
                 pending = self._pending.get(id)
@@ -168,7 +170,7 @@ class Transaction:
                 if document is None:
                     raise AssertionError(f"index {scan.index!r} points at {id}, which does not exist")
                 read.consumed(key)
-                self._count_read(document)
+                count_read(len(document.json))
                 walk.met.add(id)
                 yield key, document
                 self._begin_read()
@@ -304,12 +306,6 @@ class Transaction:
     def _not_while_filtering(self) -> None:
         if self.filtering is not None:
             self.filtering.unfilter()
-
-    def _count_read(self, document: StoredDocument | None) -> None:
-        """Looking for a document that is not there is a read too."""
-        if self.overdue is not None:
-            raise self.overdue
-        self.usage.read(0 if document is None else len(document.json))
 
     # Writing
 

@@ -191,14 +191,6 @@ class _Usage:
     # opens before it gives its first row, as a merge does with all of its ranges, are not the page's doing.
     ranges: float
 
-    def less(self, other: _Usage) -> _Usage:
-        return _Usage(self.rows - other.rows, self.bytes - other.bytes, self.ranges - other.ranges)
-
-    def reaches(self, maxima: _Usage) -> bool:
-        if self.ranges and self.ranges >= maxima.ranges:
-            return True
-        return self.rows >= maxima.rows or self.bytes >= maxima.bytes
-
 
 class _Page:
     """The rows of one page as they are read."""
@@ -216,7 +208,8 @@ class _Page:
         return _Usage(usage.documents_read, usage.bytes_read, usage.ranges_read)
 
     def _used(self) -> _Usage:
-        return self._usage().less(self._before)
+        now, before = self._usage(), self._before
+        return _Usage(now.rows - before.rows, now.bytes - before.bytes, now.ranges - before.ranges)
 
     @property
     def values(self) -> list[Any]:
@@ -224,31 +217,44 @@ class _Page:
 
     def read_all(self) -> None:
         """To the end of the window, however much that is by now."""
-        for _ in self._steps():
+        for _ in self._steps(self._source):
             pass
 
-    def _steps(self) -> Iterator[Step]:
-        for step in self._source.steps(self._window):
+    def _steps(self, source: Source) -> Iterator[Step]:
+        for step in source.steps(self._window):
             if not self.rows:
-                self._before.ranges = self._source.transaction.usage.ranges_read
+                self._before.ranges = source.transaction.usage.ranges_read
             self.rows.append(step)
             yield step
 
     def read(self, options: PaginationOptions) -> None:
         """Until enough is found, a bound is reached, or nothing is left; that is known only by asking."""
-        maxima = self._maxima(options)
-        limits = self._source.transaction.limits
-        whole = _Usage(limits.documents_read_max, limits.read_size_bytes_max, limits.ranges_read_max)
+        usage = self._source.transaction.usage
         wanted = options.num_items
-        for step in self._steps():
+        end: _Usage | None = None
+        for step in self._steps(self._source.expecting(wanted)):
             wanted -= step[1] is not SKIPPED
             if not wanted:
                 return
-            used = self._used()
-            if used.reaches(maxima) or used.reaches(whole.less(self._before)):
+            end = end or self._cut_at(self._maxima(options))
+            if (
+                usage.documents_read >= end.rows
+                or usage.bytes_read >= end.bytes
+                or usage.ranges_read >= end.ranges
+            ):
                 self._is_cut = True
                 return
         self.exhausted = True
+
+    def _cut_at(self, maxima: _Usage) -> _Usage:
+        """What the run will have read when the page has read too much, or the run all that it may."""
+        limits, before = self._source.transaction.limits, self._before
+        return _Usage(
+            min(before.rows + maxima.rows, limits.documents_read_max),
+            min(before.bytes + maxima.bytes, limits.read_size_bytes_max),
+            # A page that reads no further range is not cut for its ranges.
+            max(min(before.ranges + maxima.ranges, limits.ranges_read_max), before.ranges + 1),
+        )
 
     def _maxima(self, options: PaginationOptions) -> _Usage:
         limits = self._source.transaction.limits
