@@ -183,14 +183,6 @@ def test_an_index_without_fields_is_refused() -> None:
         Index()
 
 
-def test_fields_of_an_index_that_are_no_list_of_texts_are_refused() -> None:
-    declared: list[Any] = ["abc", [5]]
-    for fields in declared:
-        with pytest.raises(SchemaError) as caught:
-            Table("things", indexes={"by_it": fields})
-        assert caught.value.code == "UnknownIndexField"
-
-
 def test_a_table_has_32_indexes_at_most() -> None:
     with pytest.raises(SchemaError) as caught:
         Table("many", indexes={f"by_{n}": ["x"] for n in range(33)}).index("by_1")
