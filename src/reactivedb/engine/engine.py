@@ -200,11 +200,11 @@ class Engine:
             scan.index.number, low, high, table.number, reverse=scan.reverse, limit=limit
         )
         cached = self.cache.ids
-        missing = [(id, ts, value) for _, id, ts, value in rows[:wanted] if id not in cached]
+        missing = [row[1:] for row in rows[:wanted] if row[1] not in cached]
         if 2 * len(missing) < min(wanted, len(rows)):
             self._uncached_tables.discard(table.number)
         fetched = self._offered(table, missing, {missing[0][0], missing[-1][0]}) if missing else {}
-        return [(key, id) for key, id, _, _ in rows], fetched
+        return [row[:2] for row in rows], fetched
 
     def _is_there(self, table: TableState, version: StoredVersion) -> bool:
         if self.cache.get(version.id) is not None:

@@ -43,6 +43,10 @@ class Id(str, Generic[T]):
         return core_schema.no_info_after_validator_function(cls, core_schema.str_schema())
 
 
+# Of a document's own table, as a type checker cannot know here.
+_make_id: Any = Id
+
+
 def wire_name(name: str, field: FieldInfo) -> str:
     """What a pydantic field is called outside of Python."""
     return field.serialization_alias or field.alias or name
@@ -177,6 +181,9 @@ class Document(_CamelCaseModel):
     def id(self) -> Id[Self]:
         """Raises: ValidationError `DocumentNotStored`."""
         try:
+            if type(self._stored_id) is str:
+                # Of most documents of a range nobody asks for it.
+                _set_id(self, _make_id(self._stored_id))
             return self._stored_id
         except AttributeError:
             raise _not_stored(self, "id") from None
@@ -217,7 +224,7 @@ def is_stored(document: Document) -> bool:
 def unread(document_class: type[Document], id: str, json: bytes) -> Document:
     """A document that reads its fields out of its stored JSON, once they are asked for."""
     document = object.__new__(document_class)
-    _set_id(document, Id(id))  # pyright: ignore[reportUnknownArgumentType]
+    _set_id(document, id)
     _set_json(document, json)
     _set_creation_time(document, None)
     return document
@@ -240,7 +247,7 @@ def is_unread(document: Document) -> bool:
 
 def mark_stored(document: Document, id: str, creation_time: float, json: bytes | None) -> None:
     """Give a new instance its system fields."""
-    _set_id(document, Id(id) if type(id) is str else id)  # pyright: ignore[reportUnknownArgumentType]
+    _set_id(document, id)
     _set_creation_time(document, creation_time)
     _set_json(document, json)
 
