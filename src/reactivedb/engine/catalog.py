@@ -41,7 +41,7 @@ class SystemTable:
 class IndexState:
     """One index of one table, under its number."""
 
-    __slots__ = ("_paths", "_with_creation_time", "definition", "is_by_id", "number", "state")
+    __slots__ = ("_heads", "_paths", "_with_creation_time", "definition", "is_by_id", "number", "state")
 
     def __init__(self, number: int, definition: IndexDefinition, *, state: str = READY) -> None:
         self.number = number
@@ -49,6 +49,8 @@ class IndexState:
         self.state = state
         self.is_by_id = definition.fields == ID_FIELDS
         self._paths = tuple(tuple(field.split(".")) for field in definition.fields)
+        # The fields of a document in which the index looks, but for those that no version changes.
+        self._heads = tuple(path[0] for path in self._paths if path[0] not in ("_id", CREATION_FIELD))
         self._with_creation_time = definition.fields[-1] != CREATION_FIELD
 
     def key_of(self, document: StoredDocument) -> IndexKey:
@@ -72,7 +74,20 @@ class IndexState:
 
     def values_in(self, fields: Mapping[str, Value]) -> list[Value | Unset]:
         """The values of the index's fields in a document in read form."""
-        return [_at_path(fields, path) for path in self._paths]
+        return [
+            fields.get(path[0], UNSET) if len(path) == 1 else _at_path(fields, path) for path in self._paths
+        ]
+
+    def looks_alike(self, one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+        """Are the fields of two versions the very same objects, as far as the index looks at them?
+
+        The quick answer for a patch of other fields. A list or dict may have been changed in place.
+        """
+        for head in self._heads:
+            value = one.get(head, UNSET)
+            if value is not other.get(head, UNSET) or isinstance(value, (list, dict)):
+                return False
+        return True
 
     @property
     def complete_state(self) -> str:

@@ -122,6 +122,15 @@ class StoredDocument(msgspec.Struct, eq=False):
             found = keys[index.number] = index.key_of(self)
         return found
 
+    def take_keys(self, earlier: StoredDocument) -> None:
+        """Have the keys of an earlier version wherever what they are made of has not changed."""
+        mine, before = self.fields, earlier.fields
+        self._keys = {
+            index.number: earlier.key(index)
+            for index in self.table.all_indexes
+            if index.looks_alike(mine, before)
+        }
+
 
 class DocumentCache:
     """The newest version of recently used documents, bounded by what they weigh.

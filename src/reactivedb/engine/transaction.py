@@ -332,7 +332,7 @@ class Transaction:
     def replace(self, document: StoredDocument, fields: dict[str, Value]) -> None:
         """Put checked fields in place of a document's; its id and creation time stay."""
         system: dict[str, Value] = {"_id": document.id, "_creationTime": document.creation_time}
-        self._write(document.table, system | fields, base=self._base_of(document))
+        self._write(document.table, system | fields, base=self._base_of(document), current=document)
 
     def delete(self, document: StoredDocument) -> None:
         self._begin_write(0)
@@ -353,7 +353,14 @@ class Transaction:
             )
         return document
 
-    def _write(self, table: TableState, fields: dict[str, Value], *, base: StoredDocument | None) -> None:
+    def _write(
+        self,
+        table: TableState,
+        fields: dict[str, Value],
+        *,
+        base: StoredDocument | None,
+        current: StoredDocument | None = None,
+    ) -> None:
         json = encode(fields)
         if table.is_system:
             # What the product writes has bounds of its own: a job's arguments may be larger than a document.
@@ -362,7 +369,10 @@ class Transaction:
             check_document_limits(self._limits, table.name, fields, json)
             self._begin_write(len(json))
         id = str(fields["_id"])
-        self._set_pending(id, PendingWrite(table, base, StoredDocument(table, id, 0, json, fields)))
+        new = StoredDocument(table, id, 0, json, fields)
+        if current is not None:
+            new.take_keys(current)
+        self._set_pending(id, PendingWrite(table, base, new))
 
     def _base_of(self, document: StoredDocument) -> StoredDocument | None:
         """The version in the state below; the first write of a document in this run still knows it."""
@@ -406,18 +416,20 @@ class Transaction:
 
     def _overlay(self, id: str, write: PendingWrite, *, present: bool) -> None:
         for index in write.table.all_indexes:
-            if write.old is not None:
+            old = write.old.key(index).key if write.old is not None else None
+            key = write.new.key(index).key if write.new is not None else None
+            if key == old:
+                continue  # It stays where it is in this index, and is found in `_pending` from there.
+            if old is not None:
                 hidden = self._hidden.setdefault(index.number, {})
-                key = write.old.key(index).key
                 if present:
-                    hidden[key] = 1
+                    hidden[old] = 1
                 else:
-                    del hidden[key]
-            if write.new is not None:
+                    del hidden[old]
+            if key is not None:
                 added = self._added.get(index.number)
                 if added is None:
                     added = self._added[index.number] = AddedKeys()
-                key = write.new.key(index).key
                 for walk in self._walks:
                     if present:
                         walk.add(index.number, key, id, added)

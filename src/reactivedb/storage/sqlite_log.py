@@ -55,8 +55,22 @@ class SqliteLog:
     """The extent of one file's log; it follows the open group as the file does."""
 
     def __init__(self) -> None:
-        self.extent = LogExtent()
-        self._flushed = self.extent
+        self._extent = LogExtent()
+        self._flushed = self._extent
+        # What was appended since: rows and bytes.
+        self._appended_count = self._appended_bytes = 0
+
+    @property
+    def extent(self) -> LogExtent:
+        if self._appended_count:
+            count = self._extent.write_count + self._appended_count
+            size_bytes = self._extent.size_bytes + self._appended_bytes
+            self._set(replace(self._extent, write_count=count, size_bytes=size_bytes))
+        return self._extent
+
+    def _set(self, extent: LogExtent) -> None:
+        self._extent = extent
+        self._appended_count = self._appended_bytes = 0
 
     def load(self, cursor: SqlCursor) -> None:
         """At opening: what was recorded, and what came after it."""
@@ -65,22 +79,19 @@ class SqliteLog:
         [(newer, newer_size)] = cursor.execute(_SIZE_SINCE, (*horizon[:2], recorded_ts)).fetchall()
         count += newer
         size += newer_size + newer * LOG_WRITE_SIZE_BYTES
-        self.extent = LogExtent(horizon[0], horizon[1], count, size, horizon[2], horizon[3])
-        self._flushed = self.extent
+        self._set(LogExtent(horizon[0], horizon[1], count, size, horizon[2], horizon[3]))
+        self._flushed = self._extent
 
     def appended(self, sizes: Iterable[int]) -> None:
-        extent = self.extent
-        count, size = extent.write_count, extent.size_bytes
         for text_size in sizes:
-            count += 1
-            size += text_size + LOG_WRITE_SIZE_BYTES
-        self.extent = replace(extent, write_count=count, size_bytes=size)
+            self._appended_count += 1
+            self._appended_bytes += text_size + LOG_WRITE_SIZE_BYTES
 
     def flushed(self) -> None:
         self._flushed = self.extent
 
     def rolled_back(self) -> None:
-        self.extent = self._flushed
+        self._set(self._flushed)
 
     def record(self, cursor: SqlCursor, last_ts: int) -> None:
         """Into the open group: spares the next opening from counting again."""
@@ -119,13 +130,15 @@ class SqliteLog:
 
         passed_bytes = sum(row.size_bytes for row in passed)
         extent = self.extent
-        self.extent = LogExtent(
-            passed[-1].ts,
-            passed[-1].position,
-            extent.write_count - len(passed),
-            extent.size_bytes - passed_bytes,
-            extent.forgotten_count + count,
-            extent.forgotten_size_bytes + size,
+        self._set(
+            LogExtent(
+                passed[-1].ts,
+                passed[-1].position,
+                extent.write_count - len(passed),
+                extent.size_bytes - passed_bytes,
+                extent.forgotten_count + count,
+                extent.forgotten_size_bytes + size,
+            )
         )
         recorded = [int(word) for word in _meta(cursor, _SIZE, "").split()]
         now = (recorded[0], recorded[1] - len(passed), recorded[2] - passed_bytes)
