@@ -229,9 +229,9 @@ def test_duplicates_keep_a_unique_index_from_being_declared() -> None:
     assert caught.value.code == "SchemaMismatch"
     # Documents without the field are not alike: there is nothing to compare.
     assert caught.value.fields["count"] == len(offenders) == 2
-    assert {row.id: row.got for row in offenders} == {
-        id: f"`1.0` which `{ids[0]}` has" for id in (ids[1], ids[3])
-    }
+    assert {row.id: row.got for row in offenders} == dict.fromkeys(
+        (ids[1], ids[3]), f"`1.0` which `{ids[0]}` has"
+    )
     assert {(row.table, row.path) for row in offenders} == {("docs", ".x")}
     assert storage.catalog() == rows
 
