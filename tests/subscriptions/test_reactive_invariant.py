@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 from inline_app import FlakyStorage
 from naive_values import exact
 
+from reactivedb.engine.counts import Counts
 from reactivedb.errors import StorageError
 from reactivedb.functions import ANONYMOUS
 from reactivedb.storage import Storage, open_sqlite
@@ -115,6 +116,8 @@ class ReactiveInvariant(RuleBasedStateMachine):
         self.app = invariant_app(self.runs)
         self.storage = self.open_storage()
         self.runtime = self.app.runtime(self.storage, clock=FakeClock())
+        # However few documents there are, counts are remembered here.
+        self.runtime.engine.counts = Counts(self.storage, large_count_min=0)
         # Ids are the same whenever the same steps are taken, so that an example can be repeated.
         entropy = random.Random(0)
         self.runtime.engine.entropy = lambda: entropy.randbytes(16)
@@ -253,6 +256,7 @@ class ReactiveInvariant(RuleBasedStateMachine):
             client.news.clear()
         self.runtime.cache.check()
         self.runtime.engine.cache.check()
+        self.runtime.engine.counts.check()
         self.totals["deliveries"] += 1
         self.totals["results compared"] += sum(len(client.specs) for client in self.clients)
 

@@ -19,6 +19,7 @@ from ..limits import DEFAULT_LIMITS, Limits
 from ..storage import Commit, DocumentWrite, Outcome, Storage, StoredVersion
 from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
+from .counts import Counts
 from .document import DocumentCache, StoredDocument
 from .made_tables import made_tables
 from .retention import Retention
@@ -61,6 +62,7 @@ class Engine:
         )
         self.retention = Retention(storage, self.clock, limits)
         self.cache = DocumentCache(limits.document_cache_size_bytes_max)
+        self.counts = Counts(storage)
         # Tables of which a range read lately found most documents missing in the cache.
         self._uncached_tables: set[int] = set()
         self.catalog = Catalog(())
@@ -85,6 +87,7 @@ class Engine:
         """
         with self.lock:
             self.flush()
+            self.counts.forget()
             previous = self.catalog
             try:
                 declared = tuple(tables)
@@ -263,6 +266,7 @@ class Engine:
         except StorageError as error:
             self.undo_open_group(error)
             raise
+        self.counts.follow(commit)
         for change in write_set.changes:
             if change.new is not None:
                 self.cache.put(change.new)
@@ -275,6 +279,7 @@ class Engine:
         with self.lock:
             lost = self.committer.undo_open_group(error)
             self.cache.clear()
+            self.counts.forget()
         _call(lost, error)
 
     def forget_outcomes(self) -> None:
@@ -305,6 +310,7 @@ class Engine:
         """
         with self.lock:
             self.flush()
+            self.counts.forget()
             try:
                 yield
                 self.storage.flush()

@@ -204,11 +204,11 @@ class Transaction:
         low, high = scan.interval
         if scan.index.is_by_id and scan.interval == EVERYTHING:
             # `by_id` has no entries of its own; every document is in the other one.
-            total = self._storage.count(scan.table.by_creation_time.number, low, high)
+            total = self._engine.counts.count(scan.table.by_creation_time.number, scan.interval)
         elif scan.index.is_by_id:
             total = sum(1 for _ in self._stored_keys(scan))
         else:
-            total = self._storage.count(scan.index.number, low, high)
+            total = self._engine.counts.count(scan.index.number, scan.interval)
         total -= sum(low <= key < high for key in self._hidden.get(scan.index.number, ()))
         added = self._added.get(scan.index.number)
         if added is not None:
