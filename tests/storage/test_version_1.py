@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import apsw
 import pytest
 
 from reactivedb.errors import StorageError
 from reactivedb.storage import Outcome, open_sqlite
 
 from .commits import INDEX, TABLE, commit, insert, text_of, write
+from .fault_vfs import FaultVFS
 
 # What version 2 replaced, as version 1 had it.
 LAYOUT_1 = """
@@ -50,10 +52,29 @@ def path(tmp_path: Path) -> Path:
     storage.append(commit(3, [changed], removed=[b"b"], added=[(b"z", "b")], outcome=outcome))
     storage.flush()
     storage.close()
+    to_version_1(path)
+    return path
+
+
+def to_version_1(path: Path) -> None:
     with sqlite3.connect(path, isolation_level=None) as shell:
         shell.executescript(LAYOUT_1)
+        shell.execute("VACUUM")
     shell.close()
-    return path
+
+
+def large_file(path: Path) -> None:
+    """A file of version 1 with some hundred pages."""
+    storage = open_sqlite(path)
+    storage.put_table(TABLE)
+    storage.put_index(INDEX)
+    for ts in range(1, 11):
+        ids = [f"{ts:02} {n:03}" for n in range(100)]
+        writes = [write(id, text_of(id, body="x" * 300)) for id in ids]
+        storage.append(commit(ts, writes, added=[(id.encode(), id) for id in ids]))
+    storage.flush()
+    storage.close()
+    to_version_1(path)
 
 
 def test_a_file_of_version_1_holds_the_same_in_version_2(path: Path) -> None:
@@ -97,5 +118,45 @@ def test_a_file_that_cannot_be_brought_up_to_date_stays_what_it_is(path: Path) -
         shell.execute("DROP TABLE log_of_version_1")
     shell.close()
     storage = open_sqlite(path)
+    assert storage.check() == []
+    storage.close()
+
+
+class SmallDiskVFS(FaultVFS):
+    """So many writes to the WAL find room."""
+
+    def __init__(self, vfs_name: str, write_count: int) -> None:
+        self.write_count = write_count
+        super().__init__(vfs_name)
+
+    def operate(self, operation: str, path: str) -> None:
+        if operation == "write" and path.endswith("-wal"):
+            self.write_count -= 1
+            if self.write_count < 0:
+                raise apsw.FullError("no room")
+
+
+def test_without_room_for_version_2_the_room_there_was_is_left(tmp_path: Path) -> None:
+    large_file(path := tmp_path / "data.db")
+    before = path.stat().st_size
+    disk = SmallDiskVFS(f"small disk {path}", write_count=100)
+    with pytest.raises(StorageError) as raised:
+        open_sqlite(path, vfs=disk.vfs_name)
+    assert raised.value.code == "DiskFull"
+    assert disk.write_count < 0
+    assert path.stat().st_size == before
+    assert path.with_name("data.db-wal").stat().st_size == 0
+    with sqlite3.connect(path) as shell:
+        assert shell.execute("PRAGMA user_version").fetchone() == (1,)
+        assert shell.execute("SELECT count(*) FROM documents").fetchone() == (1000,)
+    shell.close()
+
+
+def test_a_file_grows_by_half_and_its_first_commit_has_nothing_to_move(tmp_path: Path) -> None:
+    large_file(path := tmp_path / "data.db")
+    before = path.stat().st_size
+    storage = open_sqlite(path)
+    assert path.with_name("data.db-wal").stat().st_size == 0
+    assert before < path.stat().st_size < 1.6 * before
     assert storage.check() == []
     storage.close()

@@ -129,7 +129,9 @@ class SqliteStorage:
         self._wal.renew()
         # With a full disk, or a reader (the `sqlite3` shell) in the way, the WAL stays: it is durable now.
         self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        sqlite_schema.renew(self._connection)
+        if sqlite_schema.renew(self._connection):
+            # All of it is in the WAL; the first commit should not have to wait for that.
+            self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._state.load(self._read)
         # What was recovered may be shown to others from now on.
         self._wal.sync()

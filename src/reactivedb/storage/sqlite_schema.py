@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import apsw
 
 from .contract import TableRow
 from .sqlite_connection import SqlConnection
@@ -19,7 +22,7 @@ from .sqlite_errors import storage_error
 APPLICATION_ID = 0x52444231
 FORMAT_VERSION = 2
 
-_STATE_AND_LOG = """\
+_DOCUMENTS = """\
 CREATE TABLE documents (
     number       INTEGER NOT NULL PRIMARY KEY,
     table_number INTEGER NOT NULL,
@@ -28,6 +31,8 @@ CREATE TABLE documents (
     value        TEXT NOT NULL,
     UNIQUE (table_number, id)
 );
+"""
+_INDEX_ENTRIES = """\
 CREATE TABLE index_entries (
     index_number    INTEGER NOT NULL,
     key             BLOB NOT NULL,
@@ -35,6 +40,8 @@ CREATE TABLE index_entries (
     document_number INTEGER,
     PRIMARY KEY (index_number, key)
 ) WITHOUT ROWID;
+"""
+_LOG = """\
 CREATE TABLE log (
     ts           INTEGER NOT NULL,
     position     INTEGER NOT NULL,
@@ -62,7 +69,7 @@ CREATE TABLE indexes (
     definition   TEXT NOT NULL,
     state        TEXT NOT NULL
 );
-{_STATE_AND_LOG}CREATE TABLE outcomes (
+{_DOCUMENTS}{_INDEX_ENTRIES}{_LOG}CREATE TABLE outcomes (
     ts         INTEGER NOT NULL PRIMARY KEY,
     session_id TEXT NOT NULL,
     request_id INTEGER NOT NULL,
@@ -74,22 +81,27 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT_VERSION};
 """
 
+# One table after the other, so that each lies where the one before it was, and the file grows by less.
 _FROM_VERSION_1 = f"""
 ALTER TABLE documents RENAME TO documents_of_version_1;
-ALTER TABLE index_entries RENAME TO index_entries_of_version_1;
-ALTER TABLE log RENAME TO log_of_version_1;
-{_STATE_AND_LOG}
+{_DOCUMENTS}
 INSERT INTO documents (table_number, id, ts, value)
     SELECT table_number, id, ts, value FROM documents_of_version_1 ORDER BY table_number, id;
+DROP TABLE documents_of_version_1;
+
+ALTER TABLE index_entries RENAME TO index_entries_of_version_1;
+{_INDEX_ENTRIES}
 INSERT INTO index_entries
     SELECT index_number, key, entry.id, document.number FROM index_entries_of_version_1 AS entry
     LEFT JOIN indexes ON indexes.number = index_number
     LEFT JOIN documents AS document
         ON document.table_number = indexes.table_number AND document.id = entry.id
     ORDER BY index_number, key;
-INSERT INTO log SELECT * FROM log_of_version_1 ORDER BY ts, position;
-DROP TABLE documents_of_version_1;
 DROP TABLE index_entries_of_version_1;
+
+ALTER TABLE log RENAME TO log_of_version_1;
+{_LOG}
+INSERT INTO log SELECT * FROM log_of_version_1 ORDER BY ts, position;
 DROP TABLE log_of_version_1;
 PRAGMA user_version = {FORMAT_VERSION};
 """
@@ -128,13 +140,14 @@ def create(connection: SqlConnection) -> None:
     connection.execute(f"BEGIN IMMEDIATE; {_CREATE} COMMIT")
 
 
-def renew(connection: SqlConnection) -> None:
-    """Bring a file of an earlier version into this one; all or nothing. Takes its size again on the disk.
+def renew(connection: SqlConnection) -> bool:
+    """Bring a file of an earlier version into this one, all or nothing; False if it is in it already.
 
-    Version 1 kept documents and log in tables without numbers (`WITHOUT ROWID`).
+    The new tables lie in the WAL then. Version 1 kept documents and log in tables without numbers
+    (`WITHOUT ROWID`).
     """
     if connection.pragma("user_version") == FORMAT_VERSION:
-        return
+        return False
     # Else the views, which name the tables, would follow the old ones to their new names.
     connection.pragma("legacy_alter_table", 1)
     try:
@@ -142,9 +155,13 @@ def renew(connection: SqlConnection) -> None:
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        # What was written is void, but the WAL has its size: on a full disk nobody could open the file.
+        with suppress(apsw.Error):
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         raise
     finally:
         connection.pragma("legacy_alter_table", 0)
+    return True
 
 
 def create_view(connection: SqlConnection, row: TableRow) -> None:
