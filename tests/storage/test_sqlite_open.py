@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -301,3 +302,19 @@ def test_the_format_document_shows_the_tables_as_they_are(path: Path) -> None:
     assert len(statements) == 7
     for statement in statements:
         assert statement in document
+
+
+def test_the_statements_of_the_format_document_run(path: Path) -> None:
+    storage = open_sqlite(path)
+    for number, name in enumerate(("messages", "users"), start=TABLE.number):
+        storage.put_table(TableRow(number, name))
+    storage.append(insert(1, "a", "b"))
+    storage.flush()
+    storage.close()
+    document = (Path(__file__).parents[2] / "docs" / "storage_format.md").read_text()
+    statements = re.findall(r"^sqlite> (.*;)$", document, re.MULTILINE)
+    assert len(statements) == 4
+    with sqlite3.connect(path) as shell:
+        answers = [shell.execute(statement).fetchall() for statement in statements]
+    shell.close()
+    assert ("messages", 2) in answers[2]
