@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+import apsw
 import pytest
 
 from reactivedb.storage import LOG_WRITE_SIZE_BYTES, Storage, open_sqlite
+from reactivedb.storage.sqlite_connection import SqlConnection
+from reactivedb.storage.sqlite_log import SqliteLog
 
 from .commits import INDEX, TABLE, commit, insert, text_of, write
 
@@ -137,3 +141,31 @@ def test_what_was_written_since_the_last_opening_counts_once(tmp_path: Path, rew
     opened = open_sqlite(path)
     assert opened.log_extent() == extent
     opened.close()
+
+
+def test_opening_passes_only_what_was_logged_since_it_was_last_counted(tmp_path: Path) -> None:
+    costs: list[int] = []
+    for commit_count in (10, 1000):
+        storage = open_sqlite(path := tmp_path / f"{commit_count}.db")
+        for ts in range(1, commit_count + 1):
+            storage.append(insert(ts, f"id{ts:04}"))
+        storage.flush()
+        extent = storage.log_extent()
+        storage.close()
+        # Opening counts what it finds, the next one trusts it.
+        open_sqlite(path).close()
+        connection = apsw.Connection(str(path))
+        steps_taken = 0
+
+        def step() -> bool:
+            nonlocal steps_taken
+            steps_taken += 1
+            return False
+
+        connection.set_progress_handler(step, 1)
+        log = SqliteLog()
+        log.load(cast(SqlConnection, connection).cursor())
+        connection.close()
+        assert log.extent == extent
+        costs.append(steps_taken)
+    assert costs[0] == costs[1]

@@ -23,9 +23,7 @@ _SIZE = "storage.log_size"
 
 _GET_META = "SELECT value FROM meta WHERE key = ?"
 _PUT_META = "REPLACE INTO meta VALUES (?, ?)"
-_SIZE_SINCE = (
-    "SELECT count(*), coalesce(sum(octet_length(value)), 0) FROM log WHERE (ts, position) > (?, ?) AND ts > ?"
-)
+_SIZE_SINCE = "SELECT count(*), coalesce(sum(octet_length(value)), 0) FROM log WHERE (ts, position) > (?, ?)"
 _NEXT = (
     "SELECT ts, position, table_number, id, prev_ts, value IS NULL, "
     f"coalesce(octet_length(value), 0) + {LOG_WRITE_SIZE_BYTES} "
@@ -36,6 +34,8 @@ _DELETE_REPLACED = (
     "RETURNING coalesce(octet_length(value), 0)"
 )
 _DELETE_TOMBSTONE = "DELETE FROM log WHERE ts = ? AND position = ?"
+
+_ABOVE_ALL_POSITIONS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ class SqliteLog:
         """At opening: what was recorded, and what came after it."""
         horizon = [int(word) for word in _meta(cursor, _HORIZON, "0 0 0 0").split()]
         recorded_ts, count, size = (int(word) for word in _meta(cursor, _SIZE, "0 0 0").split())
-        [(newer, newer_size)] = cursor.execute(_SIZE_SINCE, (*horizon[:2], recorded_ts)).fetchall()
+        # One bound, the higher of the two: SQLite would look for the horizon's and pass the log from there.
+        place = max((horizon[0], horizon[1]), (recorded_ts, _ABOVE_ALL_POSITIONS))
+        [(newer, newer_size)] = cursor.execute(_SIZE_SINCE, place).fetchall()
         count += newer
         size += newer_size + newer * LOG_WRITE_SIZE_BYTES
         self._set(LogExtent(horizon[0], horizon[1], count, size, horizon[2], horizon[3]))
