@@ -112,8 +112,9 @@ class Disk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.seen: dict[str, DiskFile] = {}
-        self._synced_names: dict[str, DiskFile] = {}
+        # What lies there already was synced.
+        self.seen = {str(path): DiskFile(path.read_bytes()) for path in folder.iterdir()}
+        self._synced_names = dict(self.seen)
         self.is_off = False
         self.next_sync_fails = False
         self._operations_left = 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import random
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from reactivedb.storage import Outcome, open_sqlite
 
 from .commits import INDEX, TABLE, commit, insert, text_of, write
 from .fault_vfs import FaultVFS
+from .power_cut_vfs import Disk, DiskWalSync, PowerCutVFS
 
 # What version 2 replaced, as version 1 had it.
 LAYOUT_1 = """
@@ -160,3 +164,46 @@ def test_a_file_grows_by_half_and_its_first_commit_has_nothing_to_move(tmp_path:
     assert before < path.stat().st_size < 1.6 * before
     assert storage.check() == []
     storage.close()
+
+
+@pytest.mark.slow
+def test_a_power_cut_leaves_the_file_whole_in_one_version_or_the_other(tmp_path: Path) -> None:
+    seed = int(os.environ.get("REACTIVEDB_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"REACTIVEDB_SEED={seed}")
+    rng = random.Random(seed)
+    large_file(whole := tmp_path / "whole.db")
+    _, content = content_of(whole)
+    left: set[int] = set()
+    for number in range(30):
+        path = Path(os.path.realpath(tmp_path)) / str(number) / "data.db"
+        path.parent.mkdir()
+        shutil.copy(whole, path)
+        disk = Disk(path.parent)
+        vfs = PowerCutVFS(f"power cut {path}", disk)
+        disk.cut_after(rng.randint(0, 1000))
+        storage = open_sqlite(path, vfs=vfs.vfs_name, open_wal=lambda wal, disk=disk: DiskWalSync(wal, disk))
+        was_opened = not disk.is_off
+        storage.close()
+        disk.cut_and_restart(rng)
+        version, found = content_of(path)
+        assert found == content
+        assert version == 2 or not was_opened
+        left.add(version)
+    assert left == {1, 2}
+
+
+def content_of(path: Path) -> tuple[int, list[list[tuple[object, ...]]]]:
+    with sqlite3.connect(path) as shell:
+        [(version,)] = shell.execute("PRAGMA user_version").fetchall()
+        content = [
+            shell.execute(statement).fetchall()
+            for statement in (
+                "PRAGMA integrity_check",
+                "SELECT table_number, id, ts, value FROM documents ORDER BY table_number, id",
+                "SELECT index_number, key, id FROM index_entries ORDER BY index_number, key",
+                "SELECT * FROM log ORDER BY ts, position",
+                "SELECT * FROM messages ORDER BY id",
+            )
+        ]
+    shell.close()
+    return version, content
