@@ -134,6 +134,14 @@ def test_a_query_at_a_timestamp_sees_the_past(client: TestClient) -> None:
     assert "TimestampOutOfRange" in future.json()["errorMessage"]
 
 
+def test_a_timestamp_that_no_log_can_hold_is_refused_as_any_that_has_not_come(tmp_path: Path) -> None:
+    with TestClient(rdb.asgi(make_app(), tmp_path / "data.db"), raise_server_exceptions=False) as client:
+        for ts in (2**63 - 1, 2**63, 2**64 - 1):
+            answer = client.post("/api/query_at_ts", json={"path": "notes:texts", "ts": encode_ts(ts)})
+            assert answer.status_code == 200, answer.text
+            assert "TimestampOutOfRange" in answer.json()["errorMessage"]
+
+
 def test_a_batch_answers_each_query(client: TestClient) -> None:
     queries = [{"path": "notes:texts", "args": {}}, {"path": "notes:nothing", "args": {}}]
     results = client.post("/api/query_batch", json={"queries": queries}).json()["results"]

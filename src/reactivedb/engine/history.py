@@ -50,6 +50,8 @@ def check_public_at(engine: Engine, ts: int) -> None:
     Raises:
         ValidationError: `TimestampOutOfRange`.
     """
+    # First of all: what is no moment of this database may not even fit into a column of the log.
+    check_readable_at(engine, ts)
     with engine.lock:
         next_write = engine.storage.log(ts, limit=1)
         age_s = (engine.clock.now_ns() - next_write[0][0]) / 1e9 if next_write else 0.0
