@@ -299,6 +299,17 @@ def test_a_page_that_reads_too_much_is_cut_and_has_to_be_split(bound: dict[str, 
     assert keys_of(rest.page)[-1] == 9
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_page_that_is_cut_where_it_cannot_be_split_is_only_a_shorter_one(rows: int) -> None:
+    """A hook shows nothing of a page that has to be split before its halves are there."""
+    shelf = Shelf()
+    shelf.add(*numbered(3))
+    page = read(shelf, options(3, maximum_rows_read=rows))
+    assert (len(page.page), page.is_done) == (rows, False)
+    assert (page.page_status, page.split_cursor) == (None, None)
+    assert keys_of(read(shelf, options(3, page.continue_cursor)).page) == list(range(rows, 3))
+
+
 def test_what_a_deployment_lets_one_page_read_cuts_it_too() -> None:
     shelf = Shelf(page_rows_read_max=4)
     shelf.add(*numbered(10))

@@ -265,9 +265,13 @@ class _Page:
             limits.page_ranges_read_max,
         )
 
+    @property
+    def _can_be_split(self) -> bool:
+        return len(self.rows) > 2
+
     def split_cursor(self, cursors: _Cursors) -> str | None:
         """About the middle of the rows that were read, behind one that is shown if there is any."""
-        if len(self.rows) <= 2:
+        if not self._can_be_split:
             return None
         middle = (len(self.rows) - 1) // 2
         shown = [number for number, (_, value) in enumerate(self.rows[:-1]) if value is not SKIPPED]
@@ -275,6 +279,9 @@ class _Page:
         return cursors.text(self._source.after(self.rows[nearest]))
 
     def status(self, options: PaginationOptions) -> PageStatus | None:
+        if not self._can_be_split:
+            # Hooks hide a page that is to be split until its halves are there: this one would stay hidden.
+            return None
         if self._is_cut:
             return "SplitRequired"
         used, maxima = self._used(), self._maxima(options)
@@ -283,7 +290,7 @@ class _Page:
             or used.bytes > maxima.bytes * _SHARE_RECOMMENDED_MAX
             or used.ranges > maxima.ranges * _SHARE_RECOMMENDED_MAX
         )
-        return "SplitRecommended" if is_large and len(self.rows) > 2 else None
+        return "SplitRecommended" if is_large else None
 
 
 def _result(
