@@ -53,4 +53,6 @@ def test_another_id_or_creation_time_is_refused(write: Any, field: str) -> None:
         with pytest.raises(rdb.ValidationError) as caught:
             db.mutation(write, ids[0], one | {field: other[field]})
         assert caught.value.code == "InvalidFieldName"
+        assert caught.value.path == f".{field}"
+        assert f"`{field}` of a document stays as it is" in caught.value.message
         assert db.query(read, ids[0]) == one

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast, overload
 
 from ..engine import Catalog, StoredDocument, TableState, Transaction
 from ..errors import SchemaError, ValidationError
-from ..schema import Document, Id, IndexRange, Table
+from ..schema import SYSTEM_FIELDS, Document, Id, IndexRange, Table, shown
 from ..values import Value, decode_id
 from .cascade import Cascade, Continuation
 from .constraints import Constraints
@@ -252,12 +252,20 @@ def _user_fields(document: StoredDocument) -> dict[str, Value]:
 
 
 def _without_own_system_fields(document: StoredDocument, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What was read may be written back; an id or a creation time that is not the document's own stays in."""
-    return {
-        name: value
-        for name, value in fields.items()
-        if not (name in ("_id", "_creationTime") and value == document.fields[name])
-    }
+    """What was read may be written back.
+
+    Raises:
+        ValidationError: `InvalidFieldName`, for an id or a creation time that is not the document's own.
+    """
+    for name in SYSTEM_FIELDS & fields.keys():
+        if fields[name] != (own := document.fields[name]):
+            raise ValidationError(
+                f"`{name}` of a document stays as it is, expected {shown(own)}, got {shown(fields[name])}"
+                " - leave it out",
+                code="InvalidFieldName",
+                path=f".{name}",
+            )
+    return {name: value for name, value in fields.items() if name not in SYSTEM_FIELDS}
 
 
 def _changes(given: object) -> Mapping[str, Any]:

@@ -20,13 +20,14 @@ from reactivedb.schema.migration import Migration, migration
 from reactivedb.schema.mismatch import shown, with_code
 from reactivedb.schema.objects import ObjectValidator
 from reactivedb.schema.schema import Schema
-from reactivedb.schema.table import Table, TableDefinition, system_table, table_definition
+from reactivedb.schema.table import SYSTEM_FIELDS, Table, TableDefinition, system_table, table_definition
 from reactivedb.schema.validators import FoundId, Validator
 
 __all__ = [
     "ARGUMENT_ERROR",
     "ID_FORMAT",
     "RETURNS_ERROR",
+    "SYSTEM_FIELDS",
     "ArgsValidator",
     "BoundIndex",
     "Document",
