@@ -48,7 +48,7 @@ def describe(error: BaseException, *, request_id: str, production: bool) -> Call
     if isinstance(error, pydantic.ValidationError):
         error = from_pydantic(error)
     if isinstance(error, ApplicationError):
-        return _describe_application_error(error, request_id)
+        return _describe_application_error(error, request_id, production=production)
     if isinstance(error, RequestError | ConflictError):
         return CallError(error.wire_text)
     head = f"[Request ID: {request_id}] Server Error"
@@ -74,14 +74,14 @@ def kept_text(error: BaseException, *, length_max: int) -> str:
     return text if len(text) <= length_max else text[:length_max] + " (truncated)"
 
 
-def _describe_application_error(error: ApplicationError, request_id: str) -> CallError:
+def _describe_application_error(error: ApplicationError, request_id: str, *, production: bool) -> CallError:
     try:
         data = encode(normalize(error.data))
     except ValidationError as unfit:
-        return CallError(
-            f"[Request ID: {request_id}] Server Error\n"
-            f"Uncaught ApplicationError with data that is no value: {unfit}"
-        )
+        head = f"[Request ID: {request_id}] Server Error"
+        if production:
+            return CallError(head)
+        return CallError(f"{head}\nUncaught ApplicationError with data that is no value: {unfit}")
     if isinstance(error, InvalidCursorError):
         return CallError(error.wire_text, data)
     text = error.data if isinstance(error.data, str) else data.decode()

@@ -219,8 +219,11 @@ def _way_out(value: object) -> str:
         return "only a field of an object may be unset, use `None` here"
     if isinstance(value, Awaitable):
         return "put `await` before what gives it"
-    # A set, a generator, and a query that nobody has consumed.
-    if isinstance(value, Iterable):
+    # Where no annotation says what it is (`ApplicationError(data)`), a pydantic model is no value.
+    if hasattr(value, "model_dump"):
+        return "pass what its `model_dump()` gives"
+    # A set, a generator, and a query that nobody has consumed; a class of enum members is none of these.
+    if isinstance(value, Iterable) and not isinstance(value, type):
         return "turn it into a list"
     return "use `None`, bool, float, `rdb.Int64`, str, bytes, list or dict"
 
