@@ -134,6 +134,9 @@ def test_a_path_has_one_canonical_spelling_and_python_is_understood() -> None:
         "deepFolder/myNotes:listRecent",
         "deep_folder/my_notes:list_recent",
         "deepFolder/myNotes.js:listRecent",
+        "deepFolder/myNotes:list_recent",
+        "deep_folder/my_notes:listRecent",
+        "deep_folder/myNotes:listRecent",
     ):
         assert registry.find(spelling, None, internal=False).reference is list_recent
 

@@ -1,7 +1,7 @@
 """Which functions does an application have, and under which paths?
 
 Built once from the modules an `App` names. A path has one canonical spelling (camelCase); the Python
-spelling leads to the same entry. Nothing outside of this table can be called.
+spelling of each of its parts leads to the same entry. Nothing outside of this table can be called.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from types import ModuleType
 from typing import Any, Final, cast
 
@@ -75,8 +76,10 @@ class Registry:
         self._add(_define(path, reference), spelling)
 
     def _add(self, definition: FunctionDefinition, spelling: str) -> None:
-        self._by_path[definition.path] = self._spellings[definition.path] = definition
-        self._spellings.setdefault(spelling, definition)
+        self._by_path[definition.path] = definition
+        for known_as in _spellings_of(definition.path, spelling):
+            # Two functions cannot share one: it would be the same path on the wire.
+            self._spellings[known_as] = definition
         self._by_reference.setdefault(id(definition.reference), definition)
 
     def __iter__(self) -> Iterator[FunctionDefinition]:
@@ -132,6 +135,13 @@ class Registry:
         if kind is not None and definition.kind is not kind:
             raise wrong_kind(definition, kind)
         return definition
+
+
+def _spellings_of(path: str, spelling: str) -> Iterator[str]:
+    """Each folder, the module and the name, in camelCase or as Python has it, each for itself."""
+    parts = [path.replace(":", "/").split("/"), spelling.replace(":", "/").split("/")]
+    for *module, name in product(*map(set, zip(*parts, strict=True))):
+        yield f"{'/'.join(module)}:{name}"
 
 
 def _define(path: str, reference: RegisteredFunction[..., Any]) -> FunctionDefinition:
