@@ -142,6 +142,21 @@ def test_a_timestamp_that_no_log_can_hold_is_refused_as_any_that_has_not_come(tm
             assert "TimestampOutOfRange" in answer.json()["errorMessage"]
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ([1], "expected a JSON object as body, got a list of 1"),
+        ({"path": "notes:texts", "args": [{}, {}]}, "list of one object, got a list of 2"),
+        ({"path": "notes:texts", "args": None}, "list of one object, got null"),
+        ({"path": {"a": 1}}, "got a JSON object of 1"),
+    ],
+)
+def test_a_body_of_another_shape_is_told_what_it_is(client: TestClient, body: object, said: str) -> None:
+    answer = client.post("/api/query", json=body)
+    assert code_of(answer, 400) == "BadRequestBody"
+    assert said in answer.json()["message"]
+
+
 def test_a_batch_answers_each_query(client: TestClient) -> None:
     queries = [{"path": "notes:texts", "args": {}}, {"path": "notes:nothing", "args": {}}]
     results = client.post("/api/query_batch", json={"queries": queries}).json()["results"]

@@ -187,7 +187,9 @@ def _is_list_of_one_object(args: object) -> bool:
 
 def _misshapen(expected: str, got: object) -> Refusal:
     # The whole of a large body is not written out for the sake of its beginning.
-    shown = "a container" if isinstance(got, dict | list) else f"`{str(got)[:80]}`"
+    shown = "null" if got is None else f"`{str(got)[:80]}`"
+    if isinstance(got, dict | list):
+        shown = f"a {'list' if isinstance(got, list) else 'JSON object'} of {len(cast('list[object]', got))}"
     return Refusal(HTTPStatus.BAD_REQUEST, "BadRequestBody", f"expected {expected}, got {shown}")
 
 
