@@ -75,6 +75,22 @@ def test_a_loop_downwards_does_too() -> None:
     assert in_mutation(body, *ROWS) == ["three", "two", "one"]
 
 
+@pytest.mark.parametrize("how", QUERIES)
+def test_what_a_loop_moves_back_to_where_it_lay_before_the_run_is_not_met_again(how: str) -> None:
+    def body(ctx: rdb.MutationCtx) -> list[str]:
+        three = next(task for task in ctx.db.query(Task) if task.title == "three")
+        ctx.db.patch(three.id, rank=0.5)
+        met: list[str] = []
+        for task in QUERIES[how](ctx):
+            met.append(task.title)
+            if task.title == "three":
+                ctx.db.patch(task.id, rank=3)
+        assert [task.rank for task in ctx.db.query(Task.by_rank)] == [1, 2, 3]
+        return met
+
+    assert in_mutation(body, *ROWS) == ["three", "one", "two"]
+
+
 @pytest.mark.parametrize("how", [*QUERIES, "table"])
 def test_a_loop_that_inserts_what_it_meets_ends(how: str) -> None:
     def body(ctx: rdb.MutationCtx) -> list[str]:

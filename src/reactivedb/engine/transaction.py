@@ -164,6 +164,10 @@ class Transaction:
             for key, id in self._keys(scan, walk, prefetch=prefetch):
                 pending = self._pending.get(id)
                 if pending is not None:
+                    old = pending.old
+                    is_moved = old is None or old.key(scan.index).key != key
+                    if not walk.meets(id, is_moved=is_moved):
+                        continue
                     document = pending.new
                 else:
                     document = self._fetched.pop(id, None) or self._engine.load(scan.table, id)

@@ -16,13 +16,24 @@ from .added_keys import AddedKeys
 class Walk:
     """One pass over documents, by one scan or several."""
 
-    __slots__ = ("_own", "met")
+    __slots__ = ("_met_moved", "_own", "met")
 
     def __init__(self) -> None:
         # Ids of what was given out, and of what was inserted since the walk began.
         self.met: set[str] = set()
+        # Those of them that were met where the transaction had put them, and not where the state has them.
+        self._met_moved: set[str] = set()
         # By index, where something was written since it began: the transaction's keys that may yet be met.
         self._own: dict[int, AddedKeys] = {}
+
+    def meets(self, id: str, *, is_moved: bool) -> bool:
+        """Is a document that the transaction wrote to be given out where a scan finds it?
+
+        Not where the state has it, if it came back there after the walk had met it elsewhere.
+        """
+        if is_moved:
+            self._met_moved.add(id)
+        return is_moved or id not in self._met_moved
 
     def own_keys(self, index: int, added: AddedKeys | None) -> AddedKeys | None:
         """The transaction's keys in an index, of which it has added all these."""
