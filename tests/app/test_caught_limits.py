@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from inline_app import app_of
@@ -61,6 +62,33 @@ async def schedule_at_once(ctx: rdb.ActionCtx, count: int) -> None:
     await asyncio.gather(*(ctx.scheduler.run_after(1000, insert, 1) for _ in range(count)))
 
 
+@rdb.mutation
+def insert_texts(ctx: rdb.MutationCtx, texts: list[str]) -> list[str]:
+    return [ctx.db.insert(rows, {"text": text}) for text in texts]
+
+
+@rdb.query
+def read_less(ctx: rdb.QueryCtx, long: str, short: str) -> object:
+    with pytest.raises(rdb.LimitExceededError) as caught:
+        ctx.db.get(rdb.Id[Any](long))
+    assert caught.value.code == "TooManyBytesRead"
+    return ctx.db.get(rdb.Id[Any](short))
+
+
+@rdb.query
+def read_once_more(ctx: rdb.QueryCtx, id: str) -> list[Any]:
+    for _ in range(3):
+        ctx.db.query(rows).count()
+        ctx.db.get(rdb.Id[Any](id))
+    asked: list[Any] = []
+    for _ in range(2):
+        for read in (lambda: ctx.db.query(rows).count(), lambda: ctx.db.get(rdb.Id[Any](id))):
+            with pytest.raises(rdb.LimitExceededError) as caught:
+                read()
+            asked.append(caught.value.asked)
+    return asked
+
+
 @rdb.query
 def counts(ctx: rdb.QueryCtx) -> list[int]:
     return [ctx.db.query(rows).count(), ctx.db.system.query("_scheduled_functions").count()]
@@ -103,3 +131,16 @@ def test_an_action_may_schedule_as_many_jobs_as_a_mutation(count: int, fits: boo
                 db.action(schedule_at_once, count)
             assert (caught.value.code, caught.value.asked) == ("TooManyFunctionsScheduled", count)
         assert db.query(counts) == [0, min(count, 5)]
+
+
+def test_a_read_that_was_refused_is_not_counted() -> None:
+    with app_of(rows, insert_texts, read_less, limits=rdb.Limits(read_size_bytes_max=1_000)).open() as db:
+        long, short = db.mutation(insert_texts, ["x" * 2_000, "x" * 500])
+        assert db.query(read_less, long, short)
+
+
+def test_each_refusal_of_a_read_says_the_same_count() -> None:
+    limits = rdb.Limits(ranges_read_max=3, documents_read_max=3)
+    with app_of(rows, insert_texts, read_once_more, limits=limits).open() as db:
+        [id] = db.mutation(insert_texts, ["x"])
+        assert db.query(read_once_more, id) == [4, 4, 4, 4]

@@ -48,18 +48,19 @@ class Usage:
         Raises:
             LimitExceededError: `TooManyDocumentsRead`, `TooManyBytesRead`.
         """
-        self.documents_read += 1
-        self.bytes_read += size
+        documents, size_bytes = self.documents_read + 1, self.bytes_read + size
         limits = self._limits
-        if self.documents_read > limits.documents_read_max:
-            self._check("TooManyDocumentsRead", "documents_read_max", self.documents_read, "documents read")
-        if self.bytes_read > limits.read_size_bytes_max:
-            self._check("TooManyBytesRead", "read_size_bytes_max", self.bytes_read, "bytes read")
+        if documents > limits.documents_read_max:
+            self._check("TooManyDocumentsRead", "documents_read_max", documents, "documents read")
+        if size_bytes > limits.read_size_bytes_max:
+            self._check("TooManyBytesRead", "read_size_bytes_max", size_bytes, "bytes read")
+        self.documents_read, self.bytes_read = documents, size_bytes
 
     def read_range(self) -> None:
         """Raises: LimitExceededError `TooManyReads`."""
-        self.ranges_read += 1
-        self._check("TooManyReads", "ranges_read_max", self.ranges_read, "index ranges read")
+        ranges = self.ranges_read + 1
+        self._check("TooManyReads", "ranges_read_max", ranges, "index ranges read")
+        self.ranges_read = ranges
 
     def write(self, size: int) -> None:
         """Count one write of that size.
