@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import anyio
 import pydantic
@@ -70,6 +71,13 @@ def takes_writer(ctx: rdb.MutationCtx) -> None: ...
 def takes_reader(ctx: rdb.QueryCtx) -> None: ...
 
 
+class Named(TypedDict):
+    name: str
+
+
+def takes_fields(ctx: Named) -> None: ...
+
+
 def takes_unknown(ctx: Any) -> None: ...
 
 
@@ -82,6 +90,7 @@ takes_unknown.__annotations__["ctx"] = "TypeCheckersOnly"
     [
         (rdb.query, takes_text, True),
         (rdb.query, takes_writer, True),
+        (rdb.query, takes_fields, True),
         (rdb.mutation, takes_writer, False),
         (rdb.mutation, takes_reader, False),
         (rdb.query, takes_unknown, False),
@@ -99,6 +108,32 @@ def test_a_first_parameter_that_cannot_be_the_context_is_refused(
         app_of(registered)
     assert caught.value.code == "WrongContext"
     assert "expected `ctx: rdb.QueryCtx`" in caught.value.message
+
+
+class Signed:
+    """What a decorator hands on in the place of the context."""
+
+    def __init__(self, ctx: rdb.QueryCtx) -> None:
+        self.db = ctx.db
+        self.author = "ada"
+
+
+def signed(function: Callable[..., str]) -> Callable[..., str]:
+    @functools.wraps(function)
+    def call(ctx: rdb.QueryCtx, *args: Any, **kwargs: Any) -> str:
+        return function(Signed(ctx), *args, **kwargs)
+
+    return call
+
+
+def test_a_decorator_may_hand_on_a_context_of_its_own() -> None:
+    @rdb.query
+    @signed
+    def greet(ctx: Signed, word: str) -> str:
+        return f"{word}, {ctx.author}"
+
+    with app_of(greet).open() as db:
+        assert db.query(greet, word="hello") == "hello, ada"
 
 
 def test_arguments_that_are_one_on_the_wire_are_refused_before_anything_runs() -> None:

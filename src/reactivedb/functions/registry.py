@@ -14,7 +14,7 @@ from itertools import product
 from types import ModuleType
 from typing import Any, Final, cast
 
-from typing_extensions import is_protocol
+from typing_extensions import is_protocol, is_typeddict
 
 from ..errors import FunctionNotFoundError, RequestError, SchemaError, ValidationError
 from ..protocol import canonical_path, normalize_path
@@ -152,8 +152,13 @@ def _define(path: str, reference: RegisteredFunction[..., Any]) -> FunctionDefin
 
 
 def _check_context(reference: RegisteredFunction[..., Any]) -> None:
-    """Raises: SchemaError, `WrongContext`, if the first parameter is annotated with what it cannot get."""
-    handler = inspect.unwrap(reference.handler)
+    """Raises: SchemaError, `WrongContext`, if the first parameter is annotated with what it cannot get.
+
+    A decorated function gets what its decorator hands on, which no annotation tells.
+    """
+    handler = reference.handler
+    if hasattr(handler, "__wrapped__"):
+        return
     parameter = next(iter(inspect.signature(handler).parameters.values()))
     annotation: Any = parameter.annotation
     if isinstance(annotation, str):
@@ -165,7 +170,9 @@ def _check_context(reference: RegisteredFunction[..., Any]) -> None:
     if annotation in (parameter.empty, Any) or not isinstance(annotation, type):
         return
     cls = cast("type[Any]", annotation)
-    if not is_protocol(cls) and not issubclass(given, cls):
+    if is_protocol(cls):
+        return
+    if is_typeddict(cls) or not issubclass(given, cls):
         raise SchemaError(
             f"the first parameter of the {reference.kind.value} `{handler.__qualname__}` is its context, "
             f"expected `ctx: rdb.{given.__name__}`, "
