@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _CHUNK_FIRST = 32
 _CHUNK_MAX = 1024
 _PREFETCH_MAX = 32
+# Documents fetched at first for a reader who says how many it will take: a client may ask for a page of any
+# size. Four times as many come next, so that what is fetched stays within a few times of what is read.
+_EXPECTED_FIRST = 64
 
 
 @dataclass(slots=True)
@@ -271,7 +274,7 @@ class Transaction:
         small and is never decoded.
         """
         low, high = scan.interval
-        limit = min(prefetch, _CHUNK_MAX) if prefetch > 1 else _CHUNK_FIRST
+        limit = min(prefetch, _EXPECTED_FIRST) if prefetch > 1 else _CHUNK_FIRST
         wanted, start, ahead = prefetch, 1, 4
         while low < high:
             if wanted > 1:
