@@ -51,6 +51,19 @@ def add_many_and_spin(ctx: rdb.MutationCtx, count: int) -> None:
 
 
 @rdb.mutation
+def add_many_and_fail(ctx: rdb.MutationCtx, count: int) -> None:
+    ctx.run_mutation(add_many, count)
+    raise rdb.ApplicationError("all of it is undone")
+
+
+@rdb.mutation
+def go_on_after_many_undone(ctx: rdb.MutationCtx, count: int) -> str:
+    with pytest.raises(rdb.ApplicationError):
+        ctx.run_mutation(add_many_and_fail, count)
+    return "went on"
+
+
+@rdb.mutation
 def write_and_spin(ctx: rdb.MutationCtx) -> None:
     ctx.db.insert(Note(text="never"))
     while True:
@@ -159,6 +172,8 @@ MEMBERS = (
     add,
     add_many,
     add_many_and_spin,
+    add_many_and_fail,
+    go_on_after_many_undone,
 )
 
 
@@ -225,6 +240,12 @@ def test_what_the_engine_takes_is_not_the_functions_time(db: Database) -> None:
     assert len(db.query(texts)) == 2_000
     with stopped("addManyAndSpin"):
         db.mutation(add_many_and_spin, 100)
+
+
+@pytest.mark.slow
+def test_what_the_engine_took_for_what_was_undone_is_not_the_functions_time_either(db: Database) -> None:
+    assert db.mutation(go_on_after_many_undone, 2_000) == "went on"
+    assert db.query(texts) == []
 
 
 def test_a_function_in_its_time_is_left_alone_in_any_thread(db: Database) -> None:

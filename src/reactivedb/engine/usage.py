@@ -31,7 +31,7 @@ _WRITE_S = 200e-6
 class Usage:
     """The counts of one run, each within its bound of `limits`."""
 
-    __slots__ = ("_limits", "bytes_read", "documents_read", "ranges_read", "written")
+    __slots__ = ("_limits", "_writes_made", "bytes_read", "documents_read", "ranges_read", "written")
 
     def __init__(self, limits: Limits) -> None:
         self._limits: Limits = limits
@@ -41,6 +41,8 @@ class Usage:
         self.ranges_read: int = 0
         # Documents and bytes: a point that the count returns to when writes are undone.
         self.written: tuple[int, int] = (0, 0)
+        # With those that were undone: the time they took does not come back.
+        self._writes_made = 0
 
     def read(self, size: int) -> None:
         """Count one document, or 0 bytes of one that was looked for and is not there.
@@ -72,6 +74,7 @@ class Usage:
         self._check("TooManyDocumentsWritten", "documents_written_max", documents, "documents written")
         self._check("TooManyBytesWritten", "written_size_bytes_max", size_bytes, "bytes written")
         self.written = documents, size_bytes
+        self._writes_made += 1
 
     def share(self) -> float:
         """Which share of its bounds the run has used up, by the one of which it used most."""
@@ -92,7 +95,7 @@ class Usage:
         return (
             min(self.documents_read, most.documents_read_max) * _READ_S
             + min(self.ranges_read, most.ranges_read_max) * _RANGE_S
-            + min(self.written[0], most.documents_written_max) * _WRITE_S
+            + min(self._writes_made, most.documents_written_max) * _WRITE_S
         )
 
     @contextmanager
