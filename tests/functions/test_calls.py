@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -421,6 +422,27 @@ def test_what_is_printed_is_seen_where_nobody_shows_the_runs(capfd: pytest.Captu
         db.runtime.report.on_run = lambda _: None
         db.query(look)
         assert capfd.readouterr().out == ""
+
+
+# What the interpreter writes of a logger without handlers, and of one with its own, with no database open.
+LOGGING = """
+import logging, sys
+import reactivedb as rdb
+
+rdb.App().open().close()
+own = logging.getLogger("own")
+own.addHandler(logging.StreamHandler(sys.stdout))
+for logger in own, logging.getLogger("other"):
+    logger.setLevel("INFO")
+    logger.info("%s: for information", logger.name)
+    logger.warning("%s: a warning", logger.name)
+"""
+
+
+def test_what_a_program_logs_is_written_as_if_no_database_were_open() -> None:
+    shown = subprocess.run([sys.executable, "-c", LOGGING], capture_output=True, text=True, check=True)
+    assert shown.stdout == "own: for information\nown: a warning\n"
+    assert shown.stderr == "other: a warning\n"
 
 
 def test_log_lines_are_bounded_in_number_and_length(call: Callable[..., Any]) -> None:

@@ -12,7 +12,7 @@ import builtins
 import contextvars
 import logging
 from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ..limits import Limits
 
@@ -79,11 +79,20 @@ class _RunHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         lines = current.get()
         # Being here silences the interpreter's last resort, which warns a program without handlers.
-        alone = logging.lastResort is not None and logging.getLogger().handlers == [self]
-        if alone and (lines is None or lines.echo):
-            cast("logging.Handler", logging.lastResort).handle(record)
+        last = logging.lastResort
+        if (lines is None or lines.echo) and last and record.levelno >= last.level and self._is_alone(record):
+            last.handle(record)
         if lines is not None:
             lines.add(_LEVELS.get(record.levelno, "ERROR"), record.getMessage())
+
+    def _is_alone(self, record: logging.LogRecord) -> bool:
+        """Does no handler of the program's own see the record?"""
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None:
+            if any(handler is not self for handler in logger.handlers):
+                return False
+            logger = logger.parent if logger.propagate else None
+        return True
 
 
 _handler = _RunHandler()
