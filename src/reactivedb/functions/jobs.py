@@ -268,7 +268,7 @@ class Jobs:
                 state = {"kind": FAILED, "error": self._host.failed(error)}
             with run.transaction.usage.uncounted():
                 job = run.transaction.existing(id)
-            run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
+                run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
             # What it returned goes nowhere.
             return None, None
 
