@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import apsw
 import pytest
@@ -103,6 +103,62 @@ def test_single_versions_and_deletions_are_found(storage: Storage) -> None:
     assert storage.deleted_at("a") is None
     forget(storage, 30)
     assert storage.deleted_at("c") is None
+
+
+def test_versions_in_a_large_commit_are_found_whatever_was_forgotten_of_it(storage: Storage) -> None:
+    ids = [f"id{number:04}" for number in range(1_000)]
+    storage.put_index(INDEX)
+    storage.append(insert(10, *reversed(ids)))
+    ts = 10
+    for id in [*ids[100:300], ids[0], ids[999]]:
+        ts += 10
+        storage.append(commit(ts, [write(id, text_of(id, n=ts), prev_ts=10)]))
+        storage.forget_log(ts, size_bytes_max=EVERYTHING, limit=EVERYTHING)
+    assert storage.log_extent().forgotten_count == 202
+    left = [*ids[1:100], *ids[300:999]]
+    assert steps(storage)[: len(left)] == [(10, id) for id in left]
+    for id in (ids[1], ids[99], ids[300], ids[700], ids[998]):
+        assert [step.id for step in storage.logged(10, [id])] == [id]
+    assert storage.logged(10, [ids[0]]) == storage.logged(10, [ids[200]]) == []
+    assert [step.id for step in storage.logged(10, [ids[99], "x", ids[1]])] == [ids[1], ids[99]]
+    assert [step.id for step in storage.logged(10, ids[90:])] == [*ids[90:100], *ids[300:999]]
+    assert storage.check() == []
+
+
+def test_a_commit_in_another_order_than_that_of_ids_is_looked_through(tmp_path: Path) -> None:
+    """Files of earlier versions have such commits."""
+    storage = open_sqlite(tmp_path / "data.db")
+    ids = [f"id{number:03}" for number in range(500)]
+    storage.append(insert(10, *ids))
+    connection: Any = cast(Any, storage)._connection
+    connection.execute("UPDATE log SET position = -1 - position; UPDATE log SET position = 500 + position")
+    for id in (ids[0], ids[250], ids[499]):
+        assert [step.id for step in storage.logged(10, [id])] == [id]
+    storage.close()
+
+
+def test_forgetting_one_version_does_not_look_through_the_commit_that_made_it(tmp_path: Path) -> None:
+    steps_taken: list[int] = []
+    for size in (1_000, 16_000):
+        storage = open_sqlite(tmp_path / f"{size}.db")
+        storage.append(insert(10, *(f"id{number:05}" for number in range(size))))
+        storage.append(commit(20, [write("id00777", text_of("id00777", n=2), prev_ts=10)]))
+        storage.forget_log(10, size_bytes_max=EVERYTHING, limit=EVERYTHING)
+        count = 0
+
+        def one_more() -> bool:
+            nonlocal count
+            count += 1
+            return False
+
+        # Called at every step of SQLite's machine.
+        cast(Any, storage)._connection.set_progress_handler(one_more, 1)
+        assert storage.forget_log(20, size_bytes_max=EVERYTHING, limit=EVERYTHING) == 1
+        cast(Any, storage)._connection.set_progress_handler(None)
+        assert storage.log_extent().forgotten_count == 1
+        steps_taken.append(count)
+        storage.close()
+    assert steps_taken[1] < 1.5 * steps_taken[0]
 
 
 def test_an_opened_file_knows_its_horizon_and_what_lies_behind_it(tmp_path: Path) -> None:

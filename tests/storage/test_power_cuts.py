@@ -68,7 +68,7 @@ class Writer:
         created = write(new, text_of(new, float(ts), body="x" * self.rng.randint(0, 3000)))
         return Commit(
             ts=ts,
-            writes=[created, counted],
+            writes=[counted, created],
             index_removed=[(INDEX.number, b"%06d" % (ts - 1))],
             index_added=[(INDEX.number, b"%06d" % ts, "counter")],
             outcome=Outcome("session", ts, ts, b"%d" % ts, ()),

@@ -236,7 +236,7 @@ class Storage(Protocol):
         ...
 
     def log(self, after_ts: int, *, limit: int) -> list[tuple[int, DocumentWrite]]:
-        """Writes with `ts > after_ts` in the order they were made.
+        """Writes with `ts > after_ts`, commit by commit, those of one commit in the order of their ids.
 
         A commit is never split, so the last one may carry the result over `limit`; go on from its `ts`.
         Complete from the horizon on; of what lies before it, only what was not forgotten.
@@ -244,7 +244,7 @@ class Storage(Protocol):
         ...
 
     def logged(self, ts: int, ids: Collection[str]) -> list[DocumentWrite]:
-        """What the commit at `ts` did to those documents, as far as it is kept; O(size of that commit)."""
+        """What the commit at `ts` did to those documents, as far as it is kept."""
         ...
 
     def deleted_at(self, id: str) -> int | None:

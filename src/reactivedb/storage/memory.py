@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, takewhile
+from operator import attrgetter
 from typing import Any, Protocol, TypeVar, cast
 
 from sortedcontainers import SortedDict  # pyright: ignore[reportMissingTypeStubs]  (there are none)
@@ -132,7 +133,7 @@ class MemoryStorage:
                 size_bytes=extent.size_bytes + sum(sizes),
             ),
         )
-        for position, write in enumerate(commit.writes):
+        for position, write in enumerate(sorted(commit.writes, key=attrgetter("id"))):
             self._log.append((commit.ts, position, write))
             version = (
                 _ABSENT if write.value is None else StoredVersion(write.id, commit.ts, bytes(write.value))

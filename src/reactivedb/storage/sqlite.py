@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Iterable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from .contract import (
 from .lock import FileLock
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_sqlite_error, storage_error
-from .sqlite_log import SqliteLog
+from .sqlite_log import SqliteLog, positions_of
 from .sqlite_state import (
     COUNT,
     COUNT_ALL,
@@ -67,7 +68,7 @@ _SCAN_TABLE_REVERSE = reversed_order(SCAN_TABLE)
 _LOG_COLUMNS = "SELECT ts, position, table_number, id, prev_ts, CAST(value AS BLOB) FROM log "
 _LOG = _LOG_COLUMNS + "WHERE ts > ? ORDER BY ts, position LIMIT ?"
 _LOG_REST = _LOG_COLUMNS + "WHERE ts = ? AND position > ? ORDER BY position"
-_LOGGED = _LOG_COLUMNS + "WHERE ts = ? AND id IN (SELECT value FROM json_each(?)) ORDER BY position"
+_LOGGED = _LOG_COLUMNS + "WHERE ts = ? AND position IN (SELECT value FROM json_each(?)) ORDER BY position"
 _DELETED_AT = "SELECT max(ts) FROM log WHERE id = ? AND value IS NULL"
 _LAST_TS = "SELECT max(coalesce((SELECT max(ts) FROM log), 0), coalesce((SELECT max(ts) FROM outcomes), 0))"
 _NEWEST_CREATED = (
@@ -197,7 +198,7 @@ class SqliteStorage:
         ts = commit.ts
         log = [
             (ts, position, write.table_number, write.id, write.prev_ts, write.value)
-            for position, write in enumerate(commit.writes)
+            for position, write in enumerate(sorted(commit.writes, key=attrgetter("id")))
         ]
         try:
             self._begin()
@@ -350,7 +351,12 @@ class SqliteStorage:
         return [(row[0], DocumentWrite(*row[2:])) for row in rows]
 
     def logged(self, ts: int, ids: Collection[str]) -> list[DocumentWrite]:
-        rows = self._rows(_LOGGED, (ts, json.dumps(list(ids))))
+        self._check_open()
+        try:
+            positions = positions_of(self._read, ts, ids)
+        except apsw.Error as error:
+            raise self._group_failed(error, "read the log") from error
+        rows = self._rows(_LOGGED, (ts, json.dumps(positions)))
         return [DocumentWrite(*row[2:]) for row in rows]
 
     def deleted_at(self, id: str) -> int | None:

@@ -2,14 +2,14 @@
 
 The horizon is a place in the log, `(ts, position)`. It moves over one write after the other; passing a write
 deletes the version that it replaced, which `prev_ts` leads to, and the write itself if it is a tombstone.
-What is left before the horizon is one version per document. Cost: O(writes passed), each with a look through
+What is left before the horizon is one version per document. Cost: O(writes passed), each with a search in
 the commit that made the replaced version; the texts themselves are not read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import astuple, dataclass, replace
 from itertools import starmap
 
@@ -29,13 +29,21 @@ _NEXT = (
     f"coalesce(octet_length(value), 0) + {LOG_WRITE_SIZE_BYTES} "
     "FROM log WHERE (ts, position) > (?, ?) ORDER BY ts, position LIMIT ?"
 )
+_SIZE_OF_COMMIT = "SELECT coalesce(max(position), -1) + 1 FROM log WHERE ts = ?"
+_NEXT_IN_COMMIT = "SELECT position, id FROM log WHERE ts = ? AND position >= ? ORDER BY position LIMIT 1"
+_AMONG = "SELECT position FROM log WHERE ts = ? AND position >= ? AND position < ? AND id = ?"
+_IN_COMMIT = (
+    "SELECT position FROM log WHERE ts = ? AND id IN (SELECT value FROM json_each(?)) ORDER BY position"
+)
 _DELETE_REPLACED = (
-    "DELETE FROM log WHERE ts = ? AND table_number = ? AND id IN (SELECT value FROM json_each(?)) "
+    "DELETE FROM log WHERE ts = ? AND position IN (SELECT value FROM json_each(?)) "
     "RETURNING coalesce(octet_length(value), 0)"
 )
 _DELETE_TOMBSTONE = "DELETE FROM log WHERE ts = ? AND position = ?"
 
 _ABOVE_ALL_POSITIONS = 2**63 - 1
+# To look through so many writes takes as long as a search among all those of the largest commit.
+_LOOKED_THROUGH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +126,15 @@ class SqliteLog:
 
     def forget(self, cursor: SqlCursor, passed: list[LogRow]) -> None:
         """Move the horizon over these writes, all of them recorded, in the open group."""
-        replaced: dict[tuple[int, int], list[str]] = {}
+        replaced: dict[int, list[str]] = {}
         for row in passed:
             if row.prev_ts is not None:
-                replaced.setdefault((row.prev_ts, row.table_number), []).append(row.id)
+                replaced.setdefault(row.prev_ts, []).append(row.id)
         tombstones = [(row.ts, row.position) for row in passed if row.is_tombstone]
         count, size = len(tombstones), len(tombstones) * LOG_WRITE_SIZE_BYTES
-        for (ts, table_number), ids in replaced.items():
-            found = cursor.execute(_DELETE_REPLACED, (ts, table_number, json.dumps(ids))).fetchall()
+        for ts, ids in replaced.items():
+            positions = json.dumps(positions_of(cursor, ts, ids))
+            found = cursor.execute(_DELETE_REPLACED, (ts, positions)).fetchall()
             count += len(found)
             size += sum(text_size for (text_size,) in found) + len(found) * LOG_WRITE_SIZE_BYTES
         cursor.executemany(_DELETE_TOMBSTONE, tombstones)
@@ -148,6 +157,34 @@ class SqliteLog:
         cursor.executemany(
             _PUT_META, [(_SIZE, " ".join(map(str, now))), (_HORIZON, " ".join(map(str, horizon)))]
         )
+
+
+def positions_of(cursor: SqlCursor, ts: int, ids: Collection[str]) -> list[int]:
+    """Where in the commit at `ts` those documents were written, in order, as far as it is kept.
+
+    Cost: O(ids * log(size of the commit)); of a large commit that is not in the order of ids, because an
+    earlier version appended it, O(size of the commit).
+    """
+    [(size,)] = cursor.execute(_SIZE_OF_COMMIT, (ts,)).fetchall()
+    if len(ids) * _LOOKED_THROUGH < size:
+        found = [position for id in ids for position in _search(cursor, ts, id, size)]
+        if len(found) == len(ids):
+            return sorted(found)
+    rows = cursor.execute(_IN_COMMIT, (ts, json.dumps(list(ids)))).fetchall()
+    return [position for (position,) in rows]
+
+
+def _search(cursor: SqlCursor, ts: int, id: str, size: int) -> list[int]:
+    """The one position, or none. What was forgotten leaves gaps."""
+    low, high = 0, size
+    while high - low > _LOOKED_THROUGH:
+        middle = (low + high) // 2
+        [(position, found)] = cursor.execute(_NEXT_IN_COMMIT, (ts, middle)).fetchall()
+        if found <= id:
+            low = position
+        else:
+            high = middle
+    return [position for (position,) in cursor.execute(_AMONG, (ts, low, high, id)).fetchall()]
 
 
 def _meta(cursor: SqlCursor, key: str, default: str) -> str:
