@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import apsw
 import pytest
 
-from reactivedb.storage import LOG_WRITE_SIZE_BYTES, Storage, open_sqlite
+from reactivedb.storage import LOG_WRITE_SIZE_BYTES, MemoryStorage, Storage, open_sqlite
 from reactivedb.storage.sqlite_connection import SqlConnection
 from reactivedb.storage.sqlite_log import SqliteLog
 
@@ -159,6 +161,31 @@ def test_forgetting_one_version_does_not_look_through_the_commit_that_made_it(tm
         steps_taken.append(count)
         storage.close()
     assert steps_taken[1] < 1.5 * steps_taken[0]
+
+
+def test_forgetting_one_version_in_memory_does_not_look_through_its_commit_either() -> None:
+    lines_run: list[int] = []
+    for size in (1_000, 16_000):
+        storage = MemoryStorage()
+        storage.append(insert(10, *(f"id{number:05}" for number in range(size))))
+        storage.append(commit(20, [write("id00777", text_of("id00777", n=2), prev_ts=10)]))
+        storage.forget_log(10, size_bytes_max=EVERYTHING, limit=EVERYTHING)
+        count = 0
+
+        def one_more(frame: FrameType, event: str, argument: object) -> Any:
+            nonlocal count
+            count += 1
+            return one_more
+
+        before = sys.gettrace()
+        sys.settrace(one_more)
+        try:
+            assert storage.forget_log(20, size_bytes_max=EVERYTHING, limit=EVERYTHING) == 1
+        finally:
+            sys.settrace(before)
+        assert storage.log_extent().forgotten_count == 1
+        lines_run.append(count)
+    assert lines_run[1] < 1.5 * lines_run[0]
 
 
 def test_an_opened_file_knows_its_horizon_and_what_lies_behind_it(tmp_path: Path) -> None:

@@ -67,8 +67,9 @@ class MemoryStorage:
         self._entries: dict[int, _Sorted[bytes, str]] = {}
         self._outcomes: dict[tuple[str, int], Outcome] = {}
         self._meta: dict[str, str] = {}
-        # Sorted by ts, then by position in the commit; what was forgotten leaves None until the next flush.
-        self._log: list[tuple[int, int, DocumentWrite | None]] = []
+        # Sorted by ts, then by position in the commit, which is the order of ids. What was forgotten leaves
+        # None until the next flush.
+        self._log: list[tuple[int, int, str, DocumentWrite | None]] = []
         self._hole_count = 0
         # Under one key each, so that a rollback restores them like all else.
         self._extent: dict[str, LogExtent] = {"": LogExtent()}
@@ -82,7 +83,7 @@ class MemoryStorage:
 
     def catalog(self) -> Catalog:
         self._check_open()
-        created = [_creation_time(write) for _, _, write in self._log if write is not None]
+        created = [_creation_time(write) for *_, write in self._log if write is not None]
         created.append(self._forgotten_creation_time[""])
         return Catalog(
             tables=sorted(self._tables.values(), key=lambda row: row.number),
@@ -134,7 +135,7 @@ class MemoryStorage:
             ),
         )
         for position, write in enumerate(sorted(commit.writes, key=attrgetter("id"))):
-            self._log.append((commit.ts, position, write))
+            self._log.append((commit.ts, position, write.id, write))
             version = (
                 _ABSENT if write.value is None else StoredVersion(write.id, commit.ts, bytes(write.value))
             )
@@ -161,7 +162,7 @@ class MemoryStorage:
         self._check_open()
         self._overwritten.clear()
         if self._hole_count * 2 > len(self._log):
-            self._log = [row for row in self._log if row[2] is not None]
+            self._log = [row for row in self._log if row[-1] is not None]
             self._hole_count = 0
         self._flushed_log_length = len(self._log)
         self._flushed_ts = self._last_ts
@@ -246,7 +247,7 @@ class MemoryStorage:
     def log(self, after_ts: int, *, limit: int) -> list[tuple[int, DocumentWrite]]:
         self._check_open()
         found: list[tuple[int, DocumentWrite]] = []
-        for ts, _, write in islice(self._log, self._after(after_ts), None):
+        for ts, *_, write in islice(self._log, self._after(after_ts), None):
             if len(found) >= limit and (not found or ts != found[-1][0]):
                 break
             if write is not None:
@@ -260,11 +261,13 @@ class MemoryStorage:
         return bisect_right(self._log, (ts, position), key=lambda row: row[:2])
 
     def logged(self, ts: int, ids: Collection[str]) -> list[DocumentWrite]:
-        return [write for found, write in self.log(ts - 1, limit=1) if found == ts and write.id in ids]
+        self._check_open()
+        places = [place for id in sorted(set(ids)) if (place := self._place(ts, id)) is not None]
+        return [write for place in places if (write := self._log[place][-1]) is not None]
 
     def deleted_at(self, id: str) -> int | None:
         self._check_open()
-        for ts, _, write in reversed(self._log):
+        for ts, *_, write in reversed(self._log):
             if write is not None and write.id == id and write.value is None:
                 return ts
         return None
@@ -278,15 +281,15 @@ class MemoryStorage:
         passed = 0
         start = self._after(self.log_extent().horizon_ts, self.log_extent().horizon_position)
         for place in range(start, len(self._log)):
-            ts, position, write = self._log[place]
+            ts, position, _, write = self._log[place]
             extent = self.log_extent()
             if passed == limit or (ts > before_ts and extent.size_bytes <= size_bytes_max):
                 break
             assert write is not None, "only what lies before the horizon is forgotten"
             passed += 1
             gone = [] if write.value is not None else [place]
-            if write.prev_ts is not None:
-                gone += self._places(write.prev_ts, write)
+            if write.prev_ts is not None and (replaced := self._place(write.prev_ts, write.id)) is not None:
+                gone.append(replaced)
             gone_bytes = sum(self._forget(each) for each in gone)
             horizon = LogExtent(
                 ts,
@@ -299,24 +302,21 @@ class MemoryStorage:
             self._put(self._extent, "", horizon)
         return passed
 
-    def _places(self, ts: int, like: DocumentWrite) -> list[int]:
-        """Where the commit at `ts` wrote the same document."""
-        places = range(bisect_left(self._log, ts, key=lambda row: row[0]), self._after(ts))
-        document = (like.table_number, like.id)
-        return [
-            place
-            for place in places
-            if (write := self._log[place][2]) is not None and (write.table_number, write.id) == document
-        ]
+    def _place(self, ts: int, id: str) -> int | None:
+        """Where the commit at `ts` wrote the document, as far as it is kept; O(log(length of the log))."""
+        place = bisect_left(self._log, (ts, id), key=lambda row: (row[0], row[2]))
+        if place == len(self._log) or self._log[place][-1] is None:
+            return None
+        return place if (self._log[place][0], self._log[place][2]) == (ts, id) else None
 
     def _forget(self, place: int) -> int:
         """Make a hole in the log; gives the weight of what was there."""
-        ts, position, write = row = self._log[place]
+        ts, position, id, write = row = self._log[place]
         assert write is not None
         created = max(self._forgotten_creation_time[""], _creation_time(write))
         self._put(self._forgotten_creation_time, "", created)
         self._overwritten.append((self._log, place, row))
-        self._log[place] = (ts, position, None)
+        self._log[place] = (ts, position, id, None)
         self._hole_count += 1
         return len(write.value or b"") + LOG_WRITE_SIZE_BYTES
 
@@ -332,7 +332,7 @@ class MemoryStorage:
         self._check_open()
         agreement = Agreement()
         agreement.read_log(
-            ((ts, write) for ts, _, write in self._log if write is not None),
+            ((ts, write) for ts, *_, write in self._log if write is not None),
             horizon_ts=self.log_extent().horizon_ts,
         )
         agreement.read_documents(
