@@ -103,7 +103,14 @@ def test_use_query_throws_the_error_of_its_function_and_recovers(
     error = page.shown("n")[2]
     assert error["error"].startswith("[CONVEX Q(conformance/counter:valueUpTo)] ")
     assert "above 1" in error["error"]
-    # The boundary tries again, which the page does not hold the query for: it fails anew.
+    # The boundary tries again, once the client has let go of what the page holds no more: it fails anew.
+    page.until(
+        """([path, args]) => {
+             try { return window.client.watchQuery(path, args).localQueryResult() === undefined; }
+             catch { return false; }
+           }""",
+        ["conformance/counter:valueUpTo", {"name": name, "limit": 1}],
+    )
     page.press("n again")
     page.until("() => window.shown.n.length === 5")
     assert page.shown("n")[:4] == [LOADING, 0, error, LOADING]
