@@ -6,7 +6,6 @@ read set, so the answer still holds when the transaction commits. Deletions: see
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ..engine import IndexScan, IndexState, StoredDocument, TableState, Transaction, prefix_interval
@@ -44,7 +43,7 @@ class Constraints:
     def _check_unique(
         self, table: TableState, index: IndexState, fields: dict[str, Value], current: StoredDocument | None
     ) -> None:
-        if current is not None and _same_heads(index, fields, current.fields):
+        if current is not None and index.looks_alike(fields, current.fields):
             return
         read_form = table.definition.read_form
         values = index.values_in(read_form(fields))
@@ -56,15 +55,6 @@ class Constraints:
         scan = IndexScan(table, index, prefix_interval(prefix), prefix)
         for other in self._transaction.probe(scan, 1):
             raise _taken(table, index, values, other)
-
-
-def _same_heads(index: IndexState, fields: Mapping[str, Value], current: Mapping[str, Value]) -> bool:
-    """Are the values of the index the very same objects? The quick answer for a patch of other fields."""
-    for path in index.definition.fields:
-        head = path.partition(".")[0]
-        if fields.get(head, UNSET) is not current.get(head, UNSET):
-            return False
-    return True
 
 
 def _taken(table: TableState, index: IndexState, values: list[Value | Unset], other: str) -> RequestError:
