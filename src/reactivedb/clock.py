@@ -11,6 +11,14 @@ from typing import Protocol
 
 import anyio
 
+# More than any timestamp, and still 64 bits when it is taken off one.
+_FOREVER_NS = 2**62
+
+
+def span_ns(seconds: float) -> int:
+    """A span of time in nanoseconds; `math.inf` reaches back before everything."""
+    return int(min(seconds * 1e9, _FOREVER_NS))
+
 
 class Clock(Protocol):
     """Wall-clock time in nanoseconds since the epoch, and waiting for it."""

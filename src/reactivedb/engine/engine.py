@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from ..clock import Clock, SystemClock
+from ..clock import Clock, SystemClock, span_ns
 from ..errors import StorageError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..storage import Commit, DocumentWrite, Outcome, Storage, StoredVersion
@@ -145,6 +145,7 @@ class Engine:
     ) -> dict[str, StoredDocument]:
         """What is not in the cache, as documents that are offered to it."""
         if table.upgrade is None:
+            # As `found` does, without twenty calls for a range of twenty.
             fetched = {id: StoredDocument(table, id, ts, value) for id, ts, value in versions}
         else:
             found = (StoredDocument.found(table, *version) for version in versions)
@@ -285,7 +286,7 @@ class Engine:
     def forget_outcomes(self) -> None:
         """Drop the recorded answers to clients' mutations that are older than they are kept."""
         with self.lock:
-            horizon_ns = self.clock.now_ns() - int(min(self.limits.outcome_retention_s * 1e9, 2**62))
+            horizon_ns = self.clock.now_ns() - span_ns(self.limits.outcome_retention_s)
             self.storage.forget_outcomes(min(max(horizon_ns, 0), self.committer.applied_ts))
 
     # Durability

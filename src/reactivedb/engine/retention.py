@@ -13,18 +13,19 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..clock import span_ns
+
 if TYPE_CHECKING:
     from ..clock import Clock
     from ..limits import Limits
     from ..storage import Storage
 
-# One step beside a commit: half a millisecond, and always more than what was written since the last.
+# One step beside a commit: half a millisecond where the versions it forgets lie together, some five where
+# they are strewn over a large file; and always more than what was written since the last.
 _STEP = 64
 _OPENING_STEP = 1_000
 _SLACK = 16
 _UNBOUNDED = 2**63
-# Longer ago than any timestamp; `math.inf` is no integer.
-_FOREVER_NS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Retention:
     def __init__(self, storage: Storage, clock: Clock, limits: Limits) -> None:
         self._storage = storage
         self._clock = clock
-        self._retention_ns = int(min(limits.log_retention_s * 1e9, _FOREVER_NS))
+        self._retention_ns = span_ns(limits.log_retention_s)
         self._size_bytes_max = limits.log_retention_size_bytes_max
         # Timestamps that somebody is reading at.
         self._pinned: Counter[int] = Counter()
