@@ -126,8 +126,9 @@ def sockets(messages: Sequence[Message], *, headers: str = "") -> Stream:
 
 
 def until_answered(peer: SyncPeer) -> None:
-    while (b'Response"' not in (text := peer.receive()[:64])) and b"Transition" not in text:
-        assert b"Error" not in text, text
+    """Raises: AssertionError: it is a `FatalError` or an `AuthError`, behind which the server closes."""
+    while b'Response"' not in (text := peer.receive()[:64]):
+        assert b'Error"' not in text, text
 
 
 def bursts(message: Message, size: int) -> Stream:
@@ -195,7 +196,7 @@ def send_for(prepare: Callable[[str], Sequence[Stream]], url: str, control: Conn
 
 def take_what_is_left() -> None:
     """Give way to the server and the victim whenever they have something to do."""
-    # Other systems than Linux only know the number.
+    # Linux alone has a class for it; elsewhere the lowest priority has to do.
     idle: Any = getattr(os, "SCHED_IDLE", None)
     if idle is None:
         os.nice(19)

@@ -47,6 +47,7 @@ LIMITS: dict[str, int] = {
 # What a server may hold of what strangers once sent, when they have gone.
 KEPT = ("idle_result_size_bytes_max", "document_cache_size_bytes_max", "commit_history_size_bytes_max")
 ADDRESS = "held_size_bytes_per_address_max"
+CONTAINERS = "value_containers_max"
 LIVE = "live_results_size_bytes_max"
 # Above everything that is sent here.
 LIFTED = 2**40
@@ -330,9 +331,13 @@ ATTACKS = (
         stopped_by=("http_head_size_bytes_max",),
     ),
     Attack(name="15 MB of arrays to a `str`", prepare=arrays_as(("targets:takeText", "text"))),
-    Attack(name="15 MB of arrays to a `Value`", prepare=arrays_as(("targets:takeValue", "value"))),
-    Attack(name="15 MB of arrays by HTTP", prepare=arrays_by_http),
-    Attack(name="deep nesting", prepare=deep_nesting),
+    Attack(
+        name="15 MB of arrays to a `Value`",
+        prepare=arrays_as(("targets:takeValue", "value")),
+        stopped_by=(CONTAINERS,),
+    ),
+    Attack(name="15 MB of arrays by HTTP", prepare=arrays_by_http, stopped_by=(CONTAINERS,)),
+    Attack(name="deep nesting", prepare=deep_nesting, stopped_by=(CONTAINERS,)),
     Attack(name="small messages", prepare=small_messages),
     Attack(name="numbers of many digits", prepare=long_numbers),
     Attack(name="4,000 queries at once", prepare=query_sets),
