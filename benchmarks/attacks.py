@@ -48,6 +48,7 @@ LIMITS: dict[str, int] = {
 KEPT = ("idle_result_size_bytes_max", "document_cache_size_bytes_max", "commit_history_size_bytes_max")
 ADDRESS = "held_size_bytes_per_address_max"
 CONTAINERS = "value_containers_max"
+PATH = "function_path_length_max"
 LIVE = "live_results_size_bytes_max"
 # Above everything that is sent here.
 LIFTED = 2**40
@@ -68,7 +69,7 @@ class Attack:
     prepare: Callable[[str], Sequence[Stream]]
     # The fields of `Limits` that together say how much memory it may take, beside what is `KEPT`.
     held: tuple[str, ...] = (ADDRESS,)
-    # The fields of `Limits` of which each keeps it within its bounds: without one of them it must be seen.
+    # Fields of `Limits`, and constants beside it: each stands against it, so it must be seen without one.
     stopped_by: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     # Whether what is logged of it is measured.
@@ -320,9 +321,9 @@ def follow(peer: SyncPeer, path: str, arguments: Sequence[Mapping[str, object]])
 
 ATTACKS = (
     Attack(name="nobody", prepare=nobody),
-    Attack(name="paths of 48 KB", prepare=short_paths, is_logged=True),
-    Attack(name="a path of 17 MB", prepare=one_long_path, is_logged=True),
-    Attack(name="other paths of 4 MB", prepare=many_long_paths, is_logged=True),
+    Attack(name="paths of 48 KB", prepare=short_paths, is_logged=True, stopped_by=(PATH,)),
+    Attack(name="a path of 17 MB", prepare=one_long_path, is_logged=True, stopped_by=(PATH,)),
+    Attack(name="other paths of 4 MB", prepare=many_long_paths, is_logged=True, stopped_by=(PATH,)),
     Attack(name="ids of 8 MB", prepare=long_ids, is_logged=True),
     Attack(
         name="long heads and tokens",

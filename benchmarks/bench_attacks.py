@@ -28,6 +28,7 @@ from .attacked.app import LIMITS_VARIABLE
 from .attacks import ATTACKS, LIMITS, Attack, carry_out
 from .measure import Effort, Figure, at_most, ms, p99
 from .processes import ServerProcess, reactive_server
+from .without_bounds import LIFTED_VARIABLE
 
 _WARM_UP_S = 0.3
 # What the attack left to do counts as the attack's.
@@ -114,14 +115,19 @@ def mib(size_bytes: float) -> str:
 
 def course_of(attack: Attack, effort: Effort, *, lifted: Mapping[str, int] | None = None) -> Course:
     """Attack a new server, from which the bounds `lifted` may be taken out."""
-    bounds = json.dumps({**LIMITS, **(lifted or {})})
+    lifted = lifted or {}
+    raised = {name: value for name, value in lifted.items() if name.islower()}
     with (
         tempfile.TemporaryDirectory(dir=Path.cwd()) as folder,
         reactive_server(
             Path(folder) / "data",
             "attacked",
             options=attack.options,
-            environment={LIMITS_VARIABLE: bounds},
+            command="benchmarks.without_bounds" if lifted else "reactivedb",
+            environment={
+                LIMITS_VARIABLE: json.dumps({**LIMITS, **raised}),
+                LIFTED_VARIABLE: json.dumps(lifted),
+            },
             log=Path(folder) / "log",
         ) as server,
     ):

@@ -6,15 +6,11 @@ the figures that keep their floors with all bounds misses its own; shown is by h
 
 from __future__ import annotations
 
-from dataclasses import fields
-
-from reactivedb.limits import Limits
+from reactivedb import limits
 
 from .attacks import ATTACKS, LIFTED, Attack
 from .bench_attacks import course_of, figures_of
 from .measure import Effort, Figure, at_least
-
-_KNOWN = {one.name for one in fields(Limits)}
 
 
 def run(effort: Effort) -> list[Figure]:
@@ -30,7 +26,7 @@ def without_its_bounds(attack: Attack, effort: Effort) -> list[Figure]:
 
 def without(bound: str, attack: Attack, usual: list[Figure], effort: Effort) -> Figure:
     question = f"{attack.name} without `{bound}`"
-    if bound not in _KNOWN:
+    if not hasattr(limits.DEFAULT_LIMITS if bound.islower() else limits, bound):
         return Figure(question, "there is no such bound", "", 0.0, at_least(1))
     figures = figures_of(course_of(attack, effort, lifted={bound: LIFTED}))
     # One that is missed with the bound too says nothing about it.

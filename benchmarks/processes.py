@@ -42,13 +42,14 @@ def reactive_server(
     data: Path,
     application: str = "application",
     *,
+    command: str = "reactivedb",
     options: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
     log: Path | None = None,
 ) -> Generator[ServerProcess]:
-    """reactivedb as in production, over `data`; what it logs goes to the file `log`."""
+    """reactivedb as in production, by the module `command`, over `data`; it logs to the file `log`."""
     words = ["--port", "0", "--site-port", "0", "--data", str(data), *options]
-    serve = ("-m", "reactivedb", "serve", str(_APPLICATIONS / application), *words)
+    serve = ("-m", command, "serve", str(_APPLICATIONS / application), *words)
     with _serving(*serve, environment=environment, log=log) as server:
         yield server
 
