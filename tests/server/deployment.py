@@ -25,12 +25,19 @@ class Urls:
 class Deployment:
     """A server with both its ports, in a thread of its own."""
 
-    def __init__(self, app: rdb.App, path: str | Path = ":memory:") -> None:
+    def __init__(
+        self,
+        app: rdb.App,
+        path: str | Path = ":memory:",
+        *,
+        host: str = "127.0.0.1",
+        admin_key: str = KEY,
+    ) -> None:
         self._ready = threading.Event()
         self._scope: anyio.CancelScope | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners = Listeners.bind("127.0.0.1", 0, 0)
-        self._live = rdb.asgi(app, path, admin_key=KEY)
+        self._listeners = Listeners.bind(host, 0, 0)
+        self._live = rdb.asgi(app, path, admin_key=admin_key)
         self._thread = threading.Thread(target=lambda: anyio.run(self._run), daemon=True)
 
     async def _run(self) -> None:

@@ -18,6 +18,9 @@ from ..server.admin import AdminKey
 from ..storage import write_private
 
 _NAME = ".reactivedb"
+_KEY_DIGEST = "admin_key_sha256"
+# Behind the digest, which no longer tells.
+_GUESSABLE = "guessable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,20 @@ class DataDir:
         return file.read_text()
 
     def production_key(self, given: str | None) -> AdminKey | None:
-        """The key's digest: of the one given, which is remembered, or of an earlier one."""
-        file = self.path / "admin_key_sha256"
+        """The key's digest: of the one given, or of the one that was remembered.
+
+        Raises:
+            ReactiveDBError: `WeakAdminKey`, for a blank one.
+        """
         if given is not None:
-            key = AdminKey.of(given)
-            write_private(file, key.digest.hex() + "\n")
-            return key
-        return AdminKey(bytes.fromhex(file.read_text().strip())) if file.exists() else None
+            return AdminKey.of(given)
+        words = (_read(self.path / _KEY_DIGEST) or "").split()
+        return AdminKey(bytes.fromhex(words[0]), is_guessable=_GUESSABLE in words) if words else None
+
+    def remember_key(self, key: AdminKey) -> None:
+        """Let later starts do without the key itself. Raises: StorageError."""
+        mark = f" {_GUESSABLE}" if key.is_guessable else ""
+        write_private(self.path / _KEY_DIGEST, f"{key.digest.hex()}{mark}\n")
 
     def remember_url(self, url: str) -> None:
         """Raises: StorageError."""

@@ -39,6 +39,7 @@ class Settings:
     site_port: int
     data: Path | None
     compression: bool
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def dev(settings: Settings, *, open_browser: bool) -> None:
@@ -55,8 +56,14 @@ def dev(settings: Settings, *, open_browser: bool) -> None:
     key = data.development_key()
     report = Report(secrets=(key,))
     report.install_logging()
+    live = ReactiveASGI(
+        app,
+        data.database,
+        admin_key=AdminKey.of(key),
+        production=False,
+        allowed_hosts=settings.allowed_hosts,
+    )
     listeners = Listeners.bind(settings.host, settings.port, settings.site_port)
-    live = ReactiveASGI(app, data.database, admin_key=AdminKey.of(key), production=False)
 
     provider = development_provider(data)
 

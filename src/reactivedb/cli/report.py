@@ -38,6 +38,11 @@ class Report:
         width = None if sys.stderr.isatty() else _FILE_WIDTH
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, width=width)
 
+    def keep_secret(self, secret: str | None) -> None:
+        """Blank this out too, from now on."""
+        if secret and secret not in self._secrets:
+            self._secrets = (*self._secrets, secret)
+
     def install_logging(self) -> None:
         """Show what the server and libraries warn of."""
         logging.getLogger().addHandler(_ReportHandler(self))

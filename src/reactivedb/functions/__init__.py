@@ -2,7 +2,7 @@
 
 from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
 from .crons import BoundCron, Cron, Crons
-from .deployment import Deployment
+from .deployment import URL_NAMES, Deployment
 from .environment import Environment, declared_environment, stored_value
 from .failure import CallError, describe, kept_text
 from .file_links import Ticket
@@ -58,6 +58,7 @@ __all__ = [
     "SYSTEM_TABLES",
     "UPDATE_VARIABLES",
     "UPLOAD_PATH",
+    "URL_NAMES",
     "ActionCtx",
     "ActionHost",
     "AsyncFiles",

@@ -127,7 +127,7 @@ class HttpApi:
         return json_response(b'{"results":[' + b",".join(results) + b"]}")
 
     async def function(self, request: Request) -> Response:
-        check_origin(request, self._addresses.cloud_url)
+        check_origin(request, self._addresses)
         identity = await self._identity(request)
         require_admin(identity)
         return await self._answer("any", await self._call(request), identity)

@@ -88,7 +88,7 @@ class MetaApi:
         return json_response(b"{}")
 
     def _require_admin(self, request: Request) -> None:
-        check_origin(request, self._addresses.cloud_url)
+        check_origin(request, self._addresses)
         # Some clients put the key of a GET route into its query string.
         if not is_admin_key(request.query_params.get("adminKey", ""), self._admin_key):
             require_admin(admin_from(request.headers.get("authorization"), self._admin_key))

@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,8 +27,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..app import App
 from ..errors import ReactiveDBError
 from ..limits import Limits
-from .admin import Addresses, AdminKey
-from .asgi import ReactiveASGI
+from .admin import Addresses
+from .asgi import ReactiveASGI, asgi
+from .hosts import is_local
 from .http_protocol import ReactiveHttpProtocol
 from .websocket import ReactiveWebSocketProtocol
 
@@ -75,6 +76,11 @@ class Listeners:
         main, site = self.main.getsockname()[1], self.site.getsockname()[1]
         return Addresses(cloud_url=f"http://{host}:{main}", site_url=f"http://{host}:{site}")
 
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine can reach the ports."""
+        return not is_local(self.main.getsockname()[0])
+
     def close(self) -> None:
         self.main.close()
         self.site.close()
@@ -91,19 +97,23 @@ def serve(
     admin_key: str | None = None,
     compression: bool = False,
     trusted_proxies: str | None = None,
+    allowed_hosts: Iterable[str] = (),
 ) -> None:
     """Serve an application in production until SIGTERM or SIGINT.
 
     Args:
+        admin_key: opens internal functions to whoever shows it; one that others could guess is refused
+            where others can reach the server.
+        allowed_hosts: the names that admin requests may come by, beside addresses and `localhost`.
         trusted_proxies: addresses and networks, with commas between, whose `X-Forwarded-For` says who is
             asking; else those in the variable `FORWARDED_ALLOW_IPS`, else this machine's own.
 
     Raises:
-        ReactiveDBError: `PortUnavailable`, `StorageError` or `SchemaError`, before anything is served.
+        ReactiveDBError: `PortUnavailable`, `WeakAdminKey`, `InvalidAllowedHost`, `StorageError` or
+            `SchemaError`, before anything is served.
     """
+    live = asgi(app, path, admin_key=admin_key, production=True, allowed_hosts=allowed_hosts)
     listeners = Listeners.bind(host, port, site_port)
-    key = None if admin_key is None else AdminKey.of(admin_key)
-    live = ReactiveASGI(app, path, admin_key=key, production=True)
     try:
         run(lambda: serve_on(listeners, live, compression=compression, trusted_proxies=trusted_proxies))
     finally:
@@ -126,9 +136,11 @@ async def serve_on(
     """Open the database, serve it on both ports until a signal comes, close it.
 
     Raises:
+        ReactiveDBError: `WeakAdminKey`, the key can be guessed, and others can reach the server.
         StorageError, SchemaError: the data cannot be opened, or do not fit the application; the storage was
             closed for good while it was served.
     """
+    live.require_strong_key(is_public=listeners.is_public)
     live.addresses = listeners.addresses
     async with live.lifespan():
         limits = live.database.runtime.limits
