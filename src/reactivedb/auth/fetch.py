@@ -12,7 +12,6 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -21,10 +20,10 @@ import httpcore2
 
 from ..errors import AuthProviderError
 from ..limits import KIB
+from .addresses import is_public
 
 _TIMEOUT_S: Final = 5.0
 _BODY_SIZE_BYTES_MAX: Final = 512 * KIB
-_NAT64: Final = IPv6Network("64:ff9b::/96")
 
 # The addresses of a host and port, as texts.
 Resolve: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
@@ -75,18 +74,6 @@ async def _get(url: str, backend: _CheckedBackend) -> Fetched:
             if len(body) > _BODY_SIZE_BYTES_MAX:
                 raise _unavailable(url, f"it answers with more than {_BODY_SIZE_BYTES_MAX} bytes")
         return Fetched(bytes(body), _max_age_s(response.headers))
-
-
-def is_public(text: str) -> bool:
-    """Whether an address belongs to the public internet, and what it carries inside does too."""
-    address: IPv4Address | IPv6Address = ip_address(text)
-    if isinstance(address, IPv6Address):
-        if address in _NAT64:
-            return is_public(str(IPv4Address(int(address) & 0xFFFF_FFFF)))
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
-        if inner:
-            return is_public(str(inner))
-    return address.is_global and not address.is_multicast
 
 
 class _CheckedBackend(httpcore2.AsyncNetworkBackend):
