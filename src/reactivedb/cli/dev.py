@@ -24,6 +24,7 @@ from ..server.admin import Addresses, AdminKey
 from ..server.asgi import ReactiveASGI
 from ..server.serving import Listeners, run, serve_on
 from .data_dir import DataDir
+from .failures import known_secrets
 from .load import AppFolder
 from .report import Report, result
 from .users import development_provider
@@ -54,7 +55,7 @@ def dev(settings: Settings, *, open_browser: bool) -> None:
     data = DataDir.of(settings.folder, settings.data)
     data.create()
     key = data.development_key()
-    report = Report(secrets=(key,))
+    report = Report(secrets=(key, *known_secrets()))
     report.install_logging()
     live = ReactiveASGI(
         app,

@@ -9,6 +9,7 @@ from typing import Final, NoReturn, cast
 import typer
 
 from ..errors import ReactiveDBError
+from ..values import secrets_in
 from .report import Report
 
 FAILED: Final = 1
@@ -17,12 +18,18 @@ _USAGE: Final = 2
 _USAGE_CODES: Final = {"NoAppFolder", "BadArguments", "NoTarget", "BadURL", "InvalidAllowedHost"}
 
 
+def known_secrets() -> tuple[str, ...]:
+    """What the environment of this process holds and no log may."""
+    key = os.environ.get(ADMIN_KEY_VARIABLE, "").strip()
+    return ((key,) if key else ()) + secrets_in(os.environ)
+
+
 class Failures:
     """Shows what goes wrong inside of it and ends the command with its exit code."""
 
     def __init__(self, app_dir: Path | None = None) -> None:
         self._folder = app_dir.resolve() if app_dir else None
-        self._report = Report(secrets=tuple(filter(None, [os.environ.get(ADMIN_KEY_VARIABLE)])))
+        self._report = Report(secrets=known_secrets())
 
     def __enter__(self) -> Report:
         return self._report

@@ -1,8 +1,8 @@
 """What does the terminal show?
 
 Standard output carries results only: the line that says a server is ready, and what `run` returned. All
-else goes to standard error. Nothing shown holds the admin key or a token: both are blanked out, whatever
-text they come in.
+else goes to standard error. Nothing shown holds the admin key, a secret of the environment or what looks like
+a credential (`values/sensitive`): all are blanked out, whatever text they come in.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from rich.traceback import Traceback
 
 from ..app import RunLog
 from ..errors import ReactiveDBError
+from ..values.sensitive import BLANK, redacted
 
-_JWT: Final = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _KIND_STYLES: Final = {"query": "cyan", "mutation": "magenta", "action": "yellow"}
 # Where nobody reads along, long paths stay whole.
 _FILE_WIDTH: Final = 200
 # Control characters but tabs and newlines, and those that turn the direction of writing.
 _STEERING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_BLANK: Final = "[redacted]"
 
 
 class Report:
@@ -75,7 +74,7 @@ class Report:
         kind = "call" if log.kind is None else log.kind.value
         line = Text.assemble(
             (f"{kind:<8} ", _KIND_STYLES.get(kind, "dim")),
-            _visible(log.path),
+            self.redacted(_visible(log.path)),
             (f"  {log.duration_s * 1e3:.1f} ms", "dim"),
         )
         if log.error is not None:
@@ -95,8 +94,8 @@ class Report:
 
     def redacted(self, text: str) -> str:
         for secret in self._secrets:
-            text = text.replace(secret, _BLANK)
-        return _JWT.sub(_BLANK, text)
+            text = text.replace(secret, BLANK)
+        return redacted(text)
 
 
 class _ReportHandler(logging.Handler):

@@ -22,7 +22,7 @@ from ..errors import (
     StorageError,
     ValidationError,
 )
-from ..schema import shown
+from ..schema import shown_at
 from ..values import Value, encode, normalize
 from .log_lines import without_surrogates
 
@@ -95,7 +95,7 @@ def from_pydantic(error: pydantic.ValidationError) -> ValidationError:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return ValidationError(
         f"`{error.title}` refused a value: {first['msg']}, "
-        f"got {shown(first['input'])} at `{path or '.'}`{more}",
+        f"got {shown_at(first['input'], path)} at `{path or '.'}`{more}",
         path=path,
     )
 

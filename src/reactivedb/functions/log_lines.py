@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..limits import Limits
+from ..values import watch_logs
 
 _LEVELS: Final = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING: "WARN"}
 
@@ -103,3 +104,4 @@ def install() -> None:
     if builtins.print is not _print_to_run:
         builtins.print = _print_to_run
         logging.getLogger().addHandler(_handler)
+        watch_logs()

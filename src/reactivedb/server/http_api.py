@@ -19,7 +19,7 @@ from starlette.routing import Route
 from ..app import Runtime
 from ..functions import Identity
 from ..protocol import decode_ts, encode_ts, normalize_path
-from ..values import dumps, loads
+from ..values import dumps, loads, redacted
 from .admin import Addresses, AdminKey, check_origin, identity_from, require_admin
 from .bodies import read_body
 from .gate import identify
@@ -187,7 +187,7 @@ def _is_list_of_one_object(args: object) -> bool:
 
 def _misshapen(expected: str, got: object) -> Refusal:
     # The whole of a large body is not written out for the sake of its beginning.
-    shown = "null" if got is None else f"`{str(got)[:80]}`"
+    shown = "null" if got is None else f"`{redacted(str(got)[:1000])[:80]}`"
     if isinstance(got, dict | list):
         shown = f"a {'list' if isinstance(got, list) else 'JSON object'} of {len(cast('list[object]', got))}"
     return Refusal(HTTPStatus.BAD_REQUEST, "BadRequestBody", f"expected {expected}, got {shown}")

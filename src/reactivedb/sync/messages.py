@@ -8,14 +8,14 @@ Unknown fields and unknown `Event`s are ignored, everything else outside the gra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from ..errors import ProtocolError
 from ..functions import CallError, without_surrogates
 from ..protocol import decode_ts, encode_ts
 from ..subscriptions import QueryChange
-from ..values import dumps
+from ..values import dumps, redacted, unshown
 
 UINT32_MAX = 2**32 - 1
 Parts: TypeAlias = Sequence[bytes]
@@ -33,7 +33,7 @@ class Connect:
 class Authenticate:
     base_version: int
     token_type: str
-    value: str | None
+    value: str | None = field(repr=False)
     impersonating: dict[str, Any] | None
 
 
@@ -132,7 +132,11 @@ def _authenticate(fields: dict[str, object]) -> Authenticate:
     token_type = _text(fields, "tokenType")
     if token_type not in ("Admin", "User", "None"):
         raise _malformed("`tokenType` is Admin, User or None", token_type)
-    value = None if token_type == "None" else _text(fields, "value")
+    value = None if token_type == "None" else fields.get("value")
+    if value is not None and not isinstance(value, str):
+        raise _malformed("`value` is a string", unshown(value))
+    if value is None and token_type != "None":
+        raise _malformed("`value` is a string", value)
     impersonating = fields.get("impersonating")
     if impersonating is not None and not isinstance(impersonating, dict):
         raise _malformed("`impersonating` is an object", impersonating)
@@ -165,7 +169,7 @@ def _text(fields: dict[str, object], name: str) -> str:
 
 
 def _malformed(expected: str, got: object) -> ProtocolError:
-    return ProtocolError(f"{expected}, got `{str(got)[:100]}`", code="MalformedMessage")
+    return ProtocolError(f"{expected}, got `{redacted(str(got)[:1000])[:100]}`", code="MalformedMessage")
 
 
 # Server messages

@@ -12,6 +12,15 @@ from reactivedb.values.json import (
     to_jsonable,
 )
 from reactivedb.values.key import decode_key, encode_key, end_of_values, key_parts
+from reactivedb.values.sensitive import (
+    hides,
+    is_secret_name,
+    quoted,
+    redacted,
+    secrets_in,
+    unshown,
+    watch_logs,
+)
 from reactivedb.values.value import (
     UNSET,
     Int64,
@@ -43,9 +52,16 @@ __all__ = [
     "encode_plain",
     "end_of_values",
     "from_jsonable",
+    "hides",
+    "is_secret_name",
     "key_parts",
     "loads",
     "normalize",
+    "quoted",
+    "redacted",
+    "secrets_in",
     "size_bytes",
     "to_jsonable",
+    "unshown",
+    "watch_logs",
 ]

@@ -16,6 +16,7 @@ from typing_extensions import TypeAliasType
 
 from reactivedb.errors import ValidationError, ValueLimitError
 from reactivedb.limits import Limits, active_limits
+from reactivedb.values.sensitive import is_secret_name, quoted
 
 # A real object at run time (not a string), so that an annotation `list[Value]` can be recognised.
 Value = TypeAliasType("Value", "bool | int | float | str | bytes | list[Value] | dict[str, Value] | None")
@@ -101,6 +102,8 @@ class MisfitError(Exception):
 
     def located(self, path: str) -> ValidationError:
         where = path + "".join(reversed(self.trail))
+        if self.bound is None and is_secret_name(where):
+            self.got = "one that is not shown"
         text = (
             f"expected {self.expected} at {f'`{where}`' if where else 'the top'}, got {self.got}"
             f" - {self.way_out}"
@@ -125,7 +128,7 @@ def abbreviated(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
     text = ascii(value)  # ASCII, so that a lone surrogate cannot break the message too
-    return f"`{text}`" if len(text) <= 80 else f"`{text[:76]}...`"
+    return quoted(text, length_max=80)
 
 
 def normalize(value: object, *, path: str = "", limits: Limits | None = None, depth_used: int = 0) -> Value:
