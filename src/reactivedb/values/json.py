@@ -23,6 +23,7 @@ import msgspec
 
 from reactivedb.errors import ValidationError
 from reactivedb.limits import Limits, active_limits
+from reactivedb.values.sensitive import unshown
 from reactivedb.values.value import (
     EXACT_INT_MAX,
     Int64,
@@ -330,8 +331,9 @@ def _special_bytes(key: str, body: Any, length: int | None = None) -> bytes:
             data = None  # not base64, or not ASCII: refused below
     if data is None or (length is not None and len(data) != length):
         expected = "base64 text" if length is None else f"the base64 text of {length} bytes"
+        # What is no base64 may be anything, such as a password of the wrong type.
         misfit = MisfitError(
-            "InvalidSpecialObject", expected, abbreviated(body), "use standard base64 with padding"
+            "InvalidSpecialObject", expected, unshown(body), "use standard base64 with padding"
         )
         misfit.trail.append(f".{key}")
         raise misfit

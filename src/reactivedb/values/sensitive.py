@@ -24,6 +24,9 @@ _SECRET: Final = (
     r"(?:pass[_-]?(?:word|phrase|code|wd)|passwd|pwd|secret|credential|token(?![si])|authorization|cookie"
     r"|(?:api|admin|private|access|secret|signing|encryption)[_-]?key)"
 )
+# One of them is in every such name. Looked for first: searching an expression costs a hundred times as much,
+# and a union whose branches fail in turn makes an error for each.
+_STEMS: Final = ("pass", "pwd", "secret", "credential", "token", "authoriz", "cookie", "key")
 _SECRET_NAME: Final = re.compile(_SECRET, re.IGNORECASE)
 _SECRET_FIELD: Final = re.compile(_SECRET + r"\w{0,40}[\"'`]?\s{0,4}:", re.IGNORECASE)
 
@@ -49,6 +52,15 @@ _PRIVATE_KEY: Final = re.compile(r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)[^-]
 _KNOWN_KINDS: Final = re.compile(
     r"()(?<![\w-])(?:[\w-]{22}\.[\w-]{43}(?![\w-])|(?:sk|pk|rk|ghp|gho|xox[a-z])[-_][\w-]{16,9999})"
 )
+_KNOWN_LENGTH_MIN: Final = 19
+# Each with what is in every text that it finds something in.
+_BY_HINT: Final = (
+    (("private key-",), _PRIVATE_KEY),
+    (("authorization", "bearer", "basic", "convex"), _AUTHORIZATION),
+    (_STEMS, _ASSIGNED),
+    (("://",), _USER_OF_URL),
+    (("/api/storage/",), _FILE_ADDRESS),
+)
 _WORDS: Final = re.compile(r"[\w.-]+")
 _JWT: Final = "eyJ"
 # `{"alg":""}` is the shortest header; alone, a piece is long enough to be no word.
@@ -63,12 +75,12 @@ _LOOKED_AT_MAX: Final = 1_000
 
 def is_secret_name(name: str) -> bool:
     """Whether what has this name, or lies at this path, may be a secret."""
-    return _SECRET_NAME.search(name) is not None
+    return _has_stem(name) and _SECRET_NAME.search(name) is not None
 
 
 def hides(path: str, expected: str) -> bool:
     """Whether a value that does not fit there may be a secret, or hold one."""
-    return is_secret_name(path) or _SECRET_FIELD.search(expected) is not None
+    return is_secret_name(path) or (_has_stem(expected) and _SECRET_FIELD.search(expected) is not None)
 
 
 def unshown(value: object) -> str:
@@ -86,9 +98,13 @@ def redacted(text: str) -> str:
     """`text` without what looks like a credential."""
     if _JWT in text:
         text = _WORDS.sub(_without_tokens, text)
-    for pattern in (_PRIVATE_KEY, _AUTHORIZATION, _ASSIGNED, _USER_OF_URL, _FILE_ADDRESS, _KNOWN_KINDS):
-        text = pattern.sub(_blanked, text)
-    return text
+    lower = text.lower()
+    for hints, pattern in _BY_HINT:
+        for hint in hints:
+            if hint in lower:
+                text = pattern.sub(_blanked, text)
+                break
+    return _KNOWN_KINDS.sub(_blanked, text) if len(text) >= _KNOWN_LENGTH_MIN else text
 
 
 def secrets_in(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -107,9 +123,9 @@ class _Redaction(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
-        if record.exc_text:
-            record.exc_text = redacted(record.exc_text)
-            record.exc_info = None
+        if record.exc_text and (clean := redacted(record.exc_text)) != record.exc_text:
+            # Some handlers format the exception themselves; one without a secret is left to them.
+            record.exc_text, record.exc_info = clean, None
         if record.name == "uvicorn.access" and isinstance(record.args, tuple):
             # Its formatter takes them one by one; the status is a number.
             record.args = tuple(arg if isinstance(arg, int) else redacted(str(arg)) for arg in record.args)
@@ -119,13 +135,24 @@ class _Redaction(logging.Filter):
 
 
 _redaction: Final = _Redaction()
-_LOGGERS: Final = ("reactivedb", "reactivedb.server", "uvicorn.error", "uvicorn.access")
+_LOGGERS: Final = (
+    "reactivedb",
+    "reactivedb.server",
+    "reactivedb.app.schema_work",
+    "uvicorn.error",
+    "uvicorn.access",
+)
 
 
 def watch_logs() -> None:
     """Redact what our loggers, and those of the server around us, write. Harmless to call again."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_redaction)
+
+
+def _has_stem(text: str) -> bool:
+    lower = text.lower()
+    return any(stem in lower for stem in _STEMS)
 
 
 def _blanked(found: re.Match[str]) -> str:
