@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 from collections.abc import Iterator
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -70,18 +71,20 @@ FOREIGN = [
 @pytest.fixture(scope="module")
 def told() -> Iterator[TestClient]:
     """An application that was told its names in every way there is."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("CONVEX_CLOUD_URL", "https://cloud.example:8443/")
-        environment.setenv("CONVEX_SITE_URL", "https://site.example")
-        live = rdb.asgi(
-            rdb.App(notes, root=__package__),
-            ":memory:",
-            admin_key=STRONG,
-            allowed_hosts=["db.example.com", "*.wild.example", "bücher.example"],
-        )
-        with TestClient(live, base_url="http://127.0.0.1") as client:
-            client.headers["Authorization"] = f"Convex {STRONG}"
-            yield client
+    live = rdb.asgi(
+        rdb.App(notes, root=__package__),
+        ":memory:",
+        admin_key=STRONG,
+        allowed_hosts=["db.example.com", "*.wild.example", "bücher.example"],
+    )
+    with ExitStack() as until_the_end:
+        # The environment counts as it is when the database is opened.
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("CONVEX_CLOUD_URL", "https://cloud.example:8443/")
+            environment.setenv("CONVEX_SITE_URL", "https://site.example")
+            client = until_the_end.enter_context(TestClient(live, base_url="http://127.0.0.1"))
+        client.headers["Authorization"] = f"Convex {STRONG}"
+        yield client
 
 
 @pytest.mark.parametrize("host", KNOWN)
@@ -97,6 +100,11 @@ def test_any_other_host_is_foreign_and_the_error_says_the_way_out(told: TestClie
     assert (answer.status_code, answer.json()["code"]) == (403, "ForeignHost")
     assert f"`{host[:80]}`" in answer.json()["message"]
     assert "--allowed-host " in answer.json()["message"]
+
+
+def test_canonical_urls_are_those_that_were_told(told: TestClient) -> None:
+    urls = told.get("/api/v1/get_canonical_urls").json()
+    assert urls == {"convexCloudUrl": "https://cloud.example:8443/", "convexSiteUrl": "https://site.example"}
 
 
 def test_the_way_out_names_the_host_without_its_port(told: TestClient) -> None:
@@ -216,26 +224,21 @@ def test_a_server_is_public_where_others_reach_its_ports(bound: str, is_public: 
 
 def test_a_server_on_every_address_answers_administrators_who_name_it_by_address() -> None:
     server = Deployment(rdb.App(notes, root=__package__), host="0.0.0.0", admin_key=STRONG)
-    main = urlsplit(server.start().main)
+    urls = server.start()
     try:
 
-        def ask(host: str | None, path: str = "/api/check_admin_key") -> int:
-            assert main.hostname is not None
-            connection = http.client.HTTPConnection(main.hostname, main.port, timeout=10)
-            connection.putrequest("GET", path, skip_host=True)
-            if host is not None:
-                connection.putheader("Host", host)
-            connection.putheader("Authorization", f"Convex {STRONG}")
-            connection.endheaders()
-            status = connection.getresponse().status
-            connection.close()
-            return status
+        def ask(host: str, path: str = "/api/check_admin_key") -> tuple[int, dict[str, str]]:
+            headers = {"Host": host, "Authorization": f"Convex {STRONG}"}
+            answer = httpx.get(f"{urls.main}{path}", headers=headers)
+            return answer.status_code, answer.json()
 
-        def ask_all(host: str) -> list[int]:
-            return [ask(host), ask(host, "/metrics")]
-
-        assert ask_all("192.168.1.5:3210") == [200, 200]
-        assert ask_all("localhost") == [200, 200]
-        assert ask_all("db.example.com") == [403, 403]
+        for host, status in [("192.168.1.5:3210", 200), ("localhost", 200), ("db.example.com", 403)]:
+            assert ask(host)[0] == status
+            assert httpx.get(f"{urls.main}/metrics", headers={"Host": host}).status_code == status
+        cloud, site = urlsplit(urls.main).port, urlsplit(urls.site).port
+        for host in ("192.168.1.5", "[2001:db8::1]"):
+            status, told = ask(f"{host}:{cloud}", "/api/v1/get_canonical_urls")
+            assert (status, told["convexCloudUrl"]) == (200, f"http://{host}:{cloud}")
+            assert told["convexSiteUrl"] == f"http://{host}:{site}"
     finally:
         server.stop()

@@ -29,6 +29,8 @@ class Addresses:
 
     cloud_url: str | None = None
     site_url: str | None = None
+    # Every address of the machine is listened at, of which the URLs name one that only the machine knows.
+    are_all: bool = False
     # The names that admin requests may come by; `None`: nobody has said any.
     allowed: AllowedHosts | None = None
 

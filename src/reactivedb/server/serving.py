@@ -74,7 +74,11 @@ class Listeners:
     def addresses(self) -> Addresses:
         host = _ANY_HOST.get(self.host, f"[{self.host}]" if ":" in self.host else self.host)
         main, site = self.main.getsockname()[1], self.site.getsockname()[1]
-        return Addresses(cloud_url=f"http://{host}:{main}", site_url=f"http://{host}:{site}")
+        return Addresses(
+            cloud_url=f"http://{host}:{main}",
+            site_url=f"http://{host}:{site}",
+            are_all=self.host in _ANY_HOST,
+        )
 
     @property
     def is_public(self) -> bool:
