@@ -32,6 +32,15 @@ def test_a_server_on_every_address_is_run_against_by_address_and_by_told_names(
     for url in (server.url, f"http://localhost:{port}", f"http://127.0.0.2:{port}"):
         ran = finished("run", "notes:count", "--url", url, "--admin-key", STRONG)
         assert (ran.returncode, ran.stdout) == (0, "0\n"), ran.stderr
+    without_option = subprocess.run(
+        command("run", "notes:count", "--url", server.url),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert without_option.stdout == "0\n"
     headers = {"Authorization": f"Convex {STRONG}"}
     for host in ("DB.example.com.", "a.inner.example:443", "cloud.example", "192.168.1.5"):
         for path in ("/metrics", "/api/check_admin_key"):
@@ -53,6 +62,11 @@ def test_dev_takes_allowed_hosts_too(folder: Path, start: StartServer) -> None:
     assert status == {"dev.example": 200, "other.example": 403}
     wrong = finished("dev", folder, "--no-open", "--allowed-host", "http://dev.example")
     assert (wrong.returncode, "InvalidAllowedHost" in wrong.stderr) == (2, True)
+    server.end()
+    (server.data / "admin_key").write_text("hunter2")
+    weak = finished("dev", folder, "--no-open", "--host", "0.0.0.0", "--port", 0, "--site-port", 0)
+    assert (weak.returncode, "WeakAdminKey" in weak.stderr) == (1, True)
+    assert "hunter2" not in weak.stderr
 
 
 def test_a_guessable_key_is_served_on_this_machine_and_refused_to_others_also_once_remembered(

@@ -156,7 +156,9 @@ def run(
                 "or pass `--data APP_DIR/.reactivedb`, or `--url` and `--admin-key`",
                 code="NoTarget",
             )
-        key = admin_key or folder.known_key() or os.environ.get(ADMIN_KEY_VARIABLE)
+        given, known = os.environ.get(ADMIN_KEY_VARIABLE, "").strip(), folder.known_key()
+        # The key in the folder is that of its own server; another one is asked with the key that was given.
+        key = admin_key or ((known or given) if url is None else (given or known))
         report.keep_secret(key)
         outcome = call(target, key, path, parse_args(args))
         for line in outcome.log_lines:
