@@ -128,3 +128,15 @@ async def test_an_address_in_a_url_is_private_however_it_is_spelt(host: str) -> 
     with pytest.raises(AuthProviderError) as caught:
         await fetch(f"https://{host}/keys", allow_private=False)
     assert caught.value.code == "PrivateAuthProvider"
+
+
+async def test_a_secret_in_the_url_of_keys_is_not_told_to_those_who_show_a_token() -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        raise OSError("no such host")
+
+    with pytest.raises(AuthProviderError) as caught:
+        await fetch(
+            "https://ada:hunter2@issuer.example/keys?token=hunter2", allow_private=False, resolve=resolve
+        )
+    assert "issuer.example/keys" in caught.value.message
+    assert "hunter2" not in caught.value.message

@@ -20,6 +20,7 @@ import httpcore2
 
 from ..errors import AuthProviderError
 from ..limits import KIB
+from ..values import redacted
 from .addresses import is_public
 
 _TIMEOUT_S: Final = 5.0
@@ -119,4 +120,4 @@ def _max_age_s(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
 
 
 def _unavailable(url: str, why: str) -> AuthProviderError:
-    return AuthProviderError(f"the auth provider's keys at `{url[:200]}` cannot be had: {why}")
+    return AuthProviderError(f"the auth provider's keys at `{redacted(url[:200])}` cannot be had: {why}")

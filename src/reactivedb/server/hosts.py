@@ -24,13 +24,14 @@ from .replies import Refusal
 
 # RFC 1035: 253 characters; an address with its brackets is shorter.
 _HOST_LENGTH_MAX: Final = 255
+_ANY: Final = "*"
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%\w~-]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{0,5})?", re.ASCII)
 _NAME: Final = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class AllowedHosts:
-    """The names that were told, each as `host_of` gives it; a `*.` in front stands for all names below."""
+    """The names that were told, each as `host_of` gives it; `*.NAME` is every name below it, `*` any."""
 
     names: frozenset[str] = frozenset()
 
@@ -51,7 +52,7 @@ class AllowedHosts:
 
     def knows(self, host: str) -> bool:
         """Whether it is one of the names that were told."""
-        if host in self.names:
+        if host in self.names or _ANY in self.names:
             return True
         parents = host.split(".")[1:]
         return any("*." + ".".join(parents[start:]) in self.names for start in range(len(parents)))
@@ -121,16 +122,17 @@ def _host_of_url(url: str) -> str | None:
 
 
 def _told(text: str) -> str:
+    if text == _ANY:
+        return text
     star = "*." if text.startswith("*.") else ""
     name = text.removeprefix(star).strip()
     bare = f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
     encoded = _ascii(bare)
     host = None if encoded is None else host_of(encoded)
-    has_port = bare.rpartition("]")[2].count(":") > 0
-    if host is None or has_port or (star and (_is_address(host) or "." not in host)):
+    if host is None or (star and (_is_address(host) or "." not in host)):
         raise ReactiveDBError(
-            f"an allowed host is a name or an address without scheme and port, such as `db.example.com` or "
-            f"`*.example.com`, got `{text[:80]}` - give the name alone",
+            f"an allowed host is a name or an address without a scheme, such as `db.example.com`, "
+            f"`*.example.com` or `*` for any, got `{text[:80]}` - give the name alone",
             code="InvalidAllowedHost",
         )
     return star + host

@@ -45,6 +45,7 @@ _AUTHORIZATION: Final = re.compile(
     r"|(\b(?:bearer|basic|convex)\s{1,4})(?=[^\s\"'`,\d]{0,200}\d)[^\s\"'`,]{8,9999}",
     re.IGNORECASE,
 )
+_COOKIE: Final = re.compile(r"(cookie[\"'`]?\s{0,4}[:=,]\s{0,4}b?[\"']?)[^\"'`\n]{1,9999}", re.IGNORECASE)
 _USER_OF_URL: Final = re.compile(r"(://)[^/\s@\"'`]{1,300}@")
 _FILE_ADDRESS: Final = re.compile(r"(/api/storage/)[0-9a-f-]{8,36}", re.IGNORECASE)
 _PRIVATE_KEY: Final = re.compile(r"(-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----)[^-]{0,9999}")
@@ -57,6 +58,7 @@ _KNOWN_LENGTH_MIN: Final = 19
 _BY_HINT: Final = (
     (("private key-",), _PRIVATE_KEY),
     (("authorization", "bearer", "basic", "convex"), _AUTHORIZATION),
+    (("cookie",), _COOKIE),
     (_STEMS, _ASSIGNED),
     (("://",), _USER_OF_URL),
     (("/api/storage/",), _FILE_ADDRESS),
