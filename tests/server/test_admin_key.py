@@ -110,6 +110,16 @@ def test_a_guessable_key_is_refused_behind_a_proxy_with_a_name_of_its_own() -> N
     rdb.asgi(app, ":memory:", admin_key="x", allowed_hosts=["localhost", "127.0.0.1"])
 
 
+@pytest.mark.parametrize(("key", "warnings"), [("hunter2", 1), ("Vq3hT7wZ1nLx9KpB4sYd", 0)])
+def test_in_production_a_mounted_application_warns_of_a_key_that_can_be_guessed(
+    key: str, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    rdb.asgi(rdb.App(notes, root=__package__), ":memory:", admin_key=key, production=True)
+    told = [record.getMessage() for record in caplog.records]
+    assert len([text for text in told if "admin key can be guessed" in text]) == warnings
+    assert key not in "".join(told)
+
+
 def test_a_key_shows_nothing_of_itself_in_its_repr() -> None:
     key = AdminKey.of("x")
     assert key.digest.hex() not in repr(key)

@@ -12,6 +12,7 @@ A database that is already open is served as it is, and stays its owner's to clo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -24,6 +25,7 @@ from ..app import App, AsyncDatabase
 from ..errors import SchemaError
 from ..functions import URL_NAMES
 from .admin import Addresses, AdminKey, is_admin_key
+from .admin_key import MAKE_A_KEY
 from .edge import Edge, route_path
 from .gate import Gate
 from .hosts import AllowedHosts
@@ -32,6 +34,7 @@ from .probes import HEALTH, healthy
 from .replies import error_response
 from .routes import main_application
 
+_logger = logging.getLogger("reactivedb.server")
 _NOT_RUNNING = (
     "the database is not open: this application's lifespan has not run - pass `lifespan=live.lifespan` to "
     "the application it is mounted in, or enter `async with live.lifespan():`"
@@ -60,6 +63,11 @@ def asgi(
             guessed if a host is allowed that is not this machine.
     """
     key = None if admin_key is None else AdminKey.of(admin_key)
+    if production and key is not None and key.is_guessable:
+        # Where this is served is another's choice, and not known here.
+        _logger.warning(
+            "the admin key can be guessed: let nobody else reach it, or make one by `%s`", MAKE_A_KEY
+        )
     return ReactiveASGI(source, path, admin_key=key, production=production, allowed_hosts=allowed_hosts)
 
 
