@@ -16,7 +16,8 @@ import reactivedb
 
 ROOT = Path(reactivedb.__file__).parent
 ROWS = (
-    {"errors", "limits", "clock"},
+    {"limits", "clock", "text"},
+    {"errors"},
     {"values"},
     {"schema", "storage", "protocol"},
     {"engine", "client"},

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 KIB = 1024
 MIB = 1024 * KIB
 
+# The message of an error, and each text among its fields: several times what any of ours has to say. It holds
+# where no application is known, so it is the same in all.
+ERROR_TEXT_LENGTH_MAX = 8 * KIB
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -56,6 +60,11 @@ class Limits:
     # A deletion that cascades further is carried on in jobs of this size, so that it never holds the lock
     # for long.
     cascade_batch_max: int = 1_000
+    # Of a function, as callers write it, `folder/module:function`: several folders of the longest names. Like
+    # the length of identifiers, it can be lowered and not raised.
+    function_path_length_max: int = 1_024
+    # What a client gives back of the ends of its pages: some hundred cursors. A longer one counts as none.
+    journal_length_max: int = 256 * KIB
     log_line_count_max: int = 256
     log_line_length_max: int = 32 * KIB
     # A conflict is rare in one process; four tries are what Convex gives.

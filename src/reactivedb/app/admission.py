@@ -24,6 +24,8 @@ from .load import Load
 
 # A site has 2^64 addresses of IPv6, so they are counted together.
 _IPV6_SITE_BITS = 64
+# The longest address there is, and a zone. What a proxy passes on may be anything.
+_ADDRESS_LENGTH_MAX = 64
 
 
 class Resource(IntEnum):
@@ -285,9 +287,13 @@ def _nothing() -> None:
     """The shares of a connection and of the server are nobody's to forget."""
 
 
-@lru_cache(maxsize=10_000)
 def counted_address(text: str) -> str | None:
     """The name that an address is counted by; None for this machine, and for what is no address."""
+    return _counted_address(text) if len(text) <= _ADDRESS_LENGTH_MAX else None
+
+
+@lru_cache(maxsize=10_000)
+def _counted_address(text: str) -> str | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 
 from ..functions import CallError, FunctionDefinition, Kind, RunResult, describe, request_id_of
+from ..protocol import PATH_LENGTH_MAX
 from ..subscriptions import LiveQuery
+from ..text import cut
 from .calls import RunLog
 from .meters import Meters
 
@@ -63,7 +65,7 @@ class RunReport:
         """A call was refused before its function ran. Not counted: its path is what the caller made up."""
         if self.on_run is not None:
             told = describe(error, request_id=request_id, production=False)
-            self.tell(RunLog(kind, path, 0.0, told))
+            self.tell(RunLog(kind, cut(path, PATH_LENGTH_MAX), 0.0, told))
 
     def http_run(self, log: RunLog) -> None:
         """An HTTP action has ended; its path is that of its route."""

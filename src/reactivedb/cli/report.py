@@ -20,8 +20,19 @@ from rich.traceback import Traceback
 
 from ..app import RunLog
 from ..errors import ReactiveDBError
+from ..limits import DEFAULT_LIMITS
+from ..text import CUT_MARK, cut
 from ..values.sensitive import BLANK, redacted
 
+# Of one line or error text; callers decide what stands in it.
+_LENGTH_MAX: Final = DEFAULT_LIMITS.log_line_length_max
+# The terminal's library takes 30 µs for each line, however short it is.
+_LINE_COUNT_MAX: Final = 200
+# Of all that is shown of one run, where a line counts as so many characters.
+_RUN_LENGTH_MAX: Final = 4 * _LENGTH_MAX
+_LINE_LENGTH: Final = 100
+# A shorter part of a secret tells nothing of it.
+_PART_LENGTH_MIN: Final = 4
 _KIND_STYLES: Final = {"query": "cyan", "mutation": "magenta", "action": "yellow"}
 # Where nobody reads along, long paths stay whole.
 _FILE_WIDTH: Final = 200
@@ -67,24 +78,32 @@ class Report:
         shown = Traceback.from_exception(type(error), error, frames, show_locals=False, width=None)
         with self._console.capture() as capture:
             self._console.print(shown)
-        self._console.print(Text.from_ansi(self.redacted(capture.get())))
+        # Each line for itself: the last one, which says what it was, is not to be cut off.
+        lines = map(self.redacted, capture.get().splitlines())
+        self._console.print(Text.from_ansi("\n".join(lines)))
 
     def run(self, log: RunLog) -> None:
         """One line for a function that ran, and why it failed; called on any thread."""
         kind = "call" if log.kind is None else log.kind.value
         line = Text.assemble(
             (f"{kind:<8} ", _KIND_STYLES.get(kind, "dim")),
-            self.redacted(_visible(log.path)),
+            self.redacted(_visible(cut(log.path, _LENGTH_MAX))),
             (f"  {log.duration_s * 1e3:.1f} ms", "dim"),
         )
         if log.error is not None:
             line.append("  failed", "bold red")
-        for text in log.log_lines:
-            line.append(f"\n  {self.redacted(text)}", "dim")
+        room = _RUN_LENGTH_MAX
+        for count, text in enumerate(log.log_lines):
+            if room <= 0:
+                line.append(f"\n  ... {len(log.log_lines) - count} more lines", "dim")
+                break
+            shown = self.redacted(text)
+            line.append(f"\n  {shown}", "dim")
+            # What was redacted has been read all the same.
+            room -= max(len(shown), min(len(text), _LENGTH_MAX)) + _LINE_LENGTH * shown.count("\n")
         if log.error is not None:
-            line.append(
-                "\n  " + self.redacted(_visible(_what_failed(log.error.message))).replace("\n", "\n  "), "red"
-            )
+            shown = self.redacted(_visible(cut(_what_failed(log.error.message), _LENGTH_MAX)))
+            line.append("\n  " + shown.replace("\n", "\n  "), "red")
         self._console.print(line)
 
     def failed_run(self, log: RunLog) -> None:
@@ -93,8 +112,12 @@ class Report:
             self.run(log)
 
     def redacted(self, text: str) -> str:
+        """The text as it may be shown, cut to a bounded length; linear in what is shown."""
+        text = _first_lines(cut(text, _LENGTH_MAX))
         for secret in self._secrets:
             text = text.replace(secret, BLANK)
+            if CUT_MARK in text:
+                text = _without_part(text, secret)
         return redacted(text)
 
 
@@ -114,6 +137,18 @@ def result(text: str) -> None:
     """Write to standard output, at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _first_lines(text: str) -> str:
+    lines = text.split("\n", _LINE_COUNT_MAX)
+    return text if len(lines) <= _LINE_COUNT_MAX else "\n".join(lines[:-1]) + CUT_MARK
+
+
+def _without_part(text: str, secret: str) -> str:
+    """A text that was cut may end in the beginning of a secret."""
+    for length in range(len(secret) - 1, _PART_LENGTH_MIN - 1, -1):
+        text = text.replace(secret[:length] + CUT_MARK, BLANK + CUT_MARK)
+    return text
 
 
 def _visible(text: str) -> str:

@@ -22,7 +22,9 @@ from ..errors import (
     StorageError,
     ValidationError,
 )
+from ..limits import DEFAULT_LIMITS
 from ..schema import shown_at
+from ..text import cut
 from ..values import Value, encode, normalize
 from .log_lines import without_surrogates
 
@@ -39,8 +41,9 @@ class CallError:
     data: bytes | None = None
 
     def __post_init__(self) -> None:
-        # An error text may quote what the caller sent, also what JSON text cannot hold.
-        object.__setattr__(self, "message", without_surrogates(self.message))
+        # An error text may quote what the caller sent: much of it, and also what JSON text cannot hold.
+        text = cut(self.message, DEFAULT_LIMITS.log_line_length_max)
+        object.__setattr__(self, "message", without_surrogates(text))
 
 
 def describe(error: BaseException, *, request_id: str, production: bool) -> CallError:
@@ -70,8 +73,7 @@ def describe(error: BaseException, *, request_id: str, production: bool) -> Call
 def kept_text(error: BaseException, *, length_max: int) -> str:
     """What a job's row says of an error: as in development, but it was no request, and of bounded length."""
     whole = describe(error, request_id="", production=False).message
-    text = whole.removeprefix("[Request ID: ] Server Error\n")
-    return text if len(text) <= length_max else text[:length_max] + " (truncated)"
+    return cut(whole.removeprefix("[Request ID: ] Server Error\n"), length_max)
 
 
 def _describe_application_error(error: ApplicationError, request_id: str, *, production: bool) -> CallError:

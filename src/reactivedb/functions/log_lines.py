@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..limits import Limits
+from ..text import cut
 from ..values import watch_logs
 
 _LEVELS: Final = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING: "WARN"}
@@ -34,9 +35,7 @@ class LogLines:
     def add(self, level: str, text: str) -> None:
         if not self._has_room():
             return
-        length_max = self._limits.log_line_length_max
-        if len(text) > length_max:
-            text = text[:length_max] + " (truncated)"
+        text = cut(text, self._limits.log_line_length_max)
         self.lines.append(f"[{level}] {without_surrogates(text)}")
 
     def extend(self, lines: Iterable[str]) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias, cast
 import pydantic
 
 from reactivedb.errors import LimitExceededError, ValidationError, ValueLimitError
-from reactivedb.values import UNSET, Int64, hides, quoted, unshown
+from reactivedb.text import beginning
+from reactivedb.values import LOOKED_AT_MAX, UNSET, Int64, hides, quoted, unshown
 
 # Text, or (path of the container, field name or position).
 Path: TypeAlias = "str | tuple[Path, str | int]"
@@ -49,7 +50,7 @@ def shown(value: object) -> str:
     elif isinstance(value, int) and not isinstance(value, Int64) and value.bit_length() > 256:
         text = f"an integer of {value.bit_length()} bits"
     else:
-        text = ascii(value)
+        text = beginning(value, LOOKED_AT_MAX)
     return quoted(text, length_max=_SHOWN_LENGTH_MAX)
 
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import Any, Final, Protocol
 
 import anyio
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
@@ -24,6 +25,8 @@ from .replies import Refusal
 
 # How many times the limit a body may have and still be read to its end, to be refused politely.
 DRAIN_FACTOR_MAX: Final = 4
+# Python refuses to read numbers of thousands of digits.
+_DIGITS_MAX: Final = 20
 _ENCODINGS: Final = "gzip, deflate, br"
 # `zlib` takes a gzip header, or its own.
 _GZIP_BITS: Final = 16 + zlib.MAX_WBITS
@@ -93,7 +96,7 @@ async def read_body(
             here, 400 for one that is not what it says; 429 or 503 if bodies take too much memory already.
     """
     decoder = _decoder(request.headers.get("content-encoding", "")) if unpack else None
-    if "expect" in request.headers and _announced(request) > size_bytes_max:
+    if "expect" in request.headers and (announced_bytes(request.headers) or 0) > size_bytes_max:
         raise too_large(size_bytes_max)
     pace = Pace(request.receive, limits)
     body = bytearray()
@@ -135,9 +138,10 @@ def too_large(size_bytes_max: int) -> Refusal:
     )
 
 
-def _announced(request: Request) -> int:
-    text = request.headers.get("content-length", "")
-    return int(text) if text.isdecimal() else 0
+def announced_bytes(headers: Headers) -> int | None:
+    """What `Content-Length` says; None without one. A number with more digits than any size stays large."""
+    text = headers.get("content-length", "")
+    return int(text[:_DIGITS_MAX]) if text.isdecimal() else None
 
 
 def _decoder(encoding: str) -> _Decoder | None:

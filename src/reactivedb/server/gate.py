@@ -29,17 +29,19 @@ class Gate:
         self._app = app
         self._runtime = runtime
         self._responses = runtime.report.meters.responses
+        self._size_bytes_max = runtime.limits.http_head_size_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _head_size_bytes(scope) > self._size_bytes_max:
+            await self._refuse(_too_large_head(self._size_bytes_max), scope, receive, send)
+            return
         if scope["type"] != "http" or route_path(scope) in _ALWAYS:
             await self._app(scope, receive, send)
             return
         try:
             caller = self._runtime.admission.request(address_of(scope))
         except LimitExceededError as error:
-            response = _refusal(error).response
-            self._responses[response.status_code] += 1
-            await response(scope, receive, send)
+            await self._refuse(_refusal(error), scope, receive, send)
             return
         started = False
 
@@ -59,6 +61,24 @@ class Gate:
             await _refusal(error).response(scope, receive, noted)
         finally:
             caller.leave()
+
+    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+        self._responses[refusal.status] += 1
+        await refusal.response(scope, receive, send)
+
+
+def _head_size_bytes(scope: Scope) -> int:
+    """The texts of a request's head. A server looks at its size only while it is not whole."""
+    size_bytes = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+    return size_bytes + sum(len(name) + len(value) for name, value in scope["headers"])
+
+
+def _too_large_head(size_bytes_max: int) -> Refusal:
+    return Refusal(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "HeadTooLarge",
+        f"expected a request head of at most {size_bytes_max} bytes - send less in URL and headers",
+    )
 
 
 def identify(scope: Scope, identity: Identity) -> None:

@@ -24,6 +24,8 @@ from starlette.websockets import WebSocketClose
 from ..app import Runtime
 from ..errors import AuthenticationError, ReactiveDBError, RequestError
 from ..functions import ANONYMOUS, ActionCtx, CallError, HttpRoute, Identity
+from ..limits import ERROR_TEXT_LENGTH_MAX
+from ..text import cut
 from ..values import dumps
 from .admin import AdminKey, identity_from
 from .edge import route_path
@@ -89,7 +91,7 @@ class HttpActions:
             return
         text = "This deployment has no HTTP actions."
         if router is not None:
-            text = f"No HttpAction routed for {path}"
+            text = f"No HttpAction routed for {cut(path, ERROR_TEXT_LENGTH_MAX)}"
         await PlainTextResponse(printable(text), status_code=404)(scope, receive, send)
 
     async def _answer(self, route: HttpRoute, scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from ..app import Runtime
 from ..functions import Identity
 from ..protocol import decode_ts, encode_ts, normalize_path
+from ..text import quoted
 from ..values import dumps, loads, redacted
 from .admin import Addresses, AdminKey, check_origin, identity_from, require_admin
 from .bodies import read_body
@@ -111,9 +112,10 @@ class HttpApi:
         if not isinstance(bodies, list):
             raise _misshapen("`queries` to be a list of query bodies", bodies)
         limits = self._runtime.limits
-        calls = [Call.parse(body, request) for body in cast("list[object]", bodies)]
-        if len(calls) > limits.queries_per_batch_max:
-            raise _too_much("queries", limits.queries_per_batch_max, len(calls))
+        asked = cast("list[object]", bodies)
+        if len(asked) > limits.queries_per_batch_max:
+            raise _too_much("queries", limits.queries_per_batch_max, len(asked))
+        calls = [Call.parse(body, request) for body in asked]
         at_ts = self._runtime.latest_ts
         results: list[bytes] = []
         size_bytes = 0
@@ -187,7 +189,7 @@ def _is_list_of_one_object(args: object) -> bool:
 
 def _misshapen(expected: str, got: object) -> Refusal:
     # The whole of a large body is not written out for the sake of its beginning.
-    shown = "null" if got is None else f"`{redacted(str(got)[:1000])[:80]}`"
+    shown = "null" if got is None else f"`{redacted(quoted(got, 1000))[:80]}`"
     if isinstance(got, dict | list):
         shown = f"a {'list' if isinstance(got, list) else 'JSON object'} of {len(cast('list[object]', got))}"
     return Refusal(HTTPStatus.BAD_REQUEST, "BadRequestBody", f"expected {expected}, got {shown}")

@@ -18,7 +18,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ..limits import DEFAULT_LIMITS, Limits
+from ..limits import DEFAULT_LIMITS, ERROR_TEXT_LENGTH_MAX, Limits
+from ..text import cut
 from ..values import dumps
 
 # A refused peer gets this long to read why.
@@ -127,7 +128,8 @@ class ReactiveHttpProtocol(H11Protocol):
             # The application is told that its client is gone, and what it still sends is dropped.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        body = dumps({"code": code, "message": message})
+        # The library quotes the line that it cannot read.
+        body = dumps({"code": code, "message": cut(message, ERROR_TEXT_LENGTH_MAX)})
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),

@@ -18,7 +18,7 @@ from ..app import Runtime
 from ..limits import MIB
 from ..values import dumps
 from .admin import Addresses, AdminKey, admin_from, check_origin, is_admin_key, require_admin
-from .bodies import read_body
+from .bodies import announced_bytes, read_body
 from .edge import deployment_url
 from .replies import Refusal, json_response
 
@@ -57,8 +57,8 @@ class MetaApi:
         return PlainTextResponse(_INSTANCE_NAME)
 
     async def echo(self, request: Request) -> Response:
-        length = request.headers.get("content-length", "")
-        is_large = not length.isdecimal() or int(length) > MIB
+        size_bytes = announced_bytes(request.headers)
+        is_large = size_bytes is None or size_bytes > MIB
         if is_large and self._large_echoes >= _LARGE_ECHOES_MAX:
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,

@@ -28,6 +28,8 @@ from ..errors import (
     RequestError,
     StorageError,
 )
+from ..limits import ERROR_TEXT_LENGTH_MAX
+from ..text import cut, quoted
 from ..values import decode, dumps, encode_plain, loads
 
 # As official clients wait after a socket that was closed for too many requests.
@@ -82,7 +84,7 @@ class Format(Enum):
                 raise Refusal(
                     HTTPStatus.BAD_REQUEST,
                     "BadFormat",
-                    f"expected `format` to be `convex_encoded_json` or `json`, got `{str(name)[:40]}`",
+                    f"expected `format` to be `convex_encoded_json` or `json`, got `{quoted(name, 40)}`",
                 )
 
     def write(self, encoded: bytes) -> bytes:
@@ -126,7 +128,8 @@ def json_response(body: bytes, *, status: int = HTTPStatus.OK) -> Response:
 
 
 def error_response(status: int, code: str, message: str) -> Response:
-    return json_response(dumps({"code": code, "message": printable(message)}), status=status)
+    text = printable(cut(message, ERROR_TEXT_LENGTH_MAX))
+    return json_response(dumps({"code": code, "message": text}), status=status)
 
 
 def printable(text: str) -> str:
@@ -159,7 +162,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     response = error_response(
         status,
         "".join(word.capitalize() for word in status.phrase.split()),
-        f"`{request.method} {request.url.path[:200]}` cannot be answered: {exception.detail}",
+        f"`{request.method[:20]} {request.url.path[:200]}` cannot be answered: {exception.detail}",
     )
     response.headers.update(exception.headers or {})
     return response

@@ -235,7 +235,9 @@ class QueryCache:
         if live.stale or live.result is None:
             self._drop(live)
             return
-        size = live.result.size_bytes + _ENTRY_SIZE_BYTES
+        # Arguments and journal are a client's, and may be larger than the result.
+        texts_size = live.args_size_bytes + len(live.journal or "")
+        size = live.result.size_bytes + texts_size + _ENTRY_SIZE_BYTES
         self._idle[live] = size
         self._idle_size_bytes += size
         while self._idle and self._idle_size_bytes > self._engine.limits.idle_result_size_bytes_max:

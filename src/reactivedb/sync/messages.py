@@ -13,8 +13,9 @@ from typing import Any, TypeAlias, cast
 
 from ..errors import ProtocolError
 from ..functions import CallError, without_surrogates
-from ..protocol import decode_ts, encode_ts
+from ..protocol import PATH_LENGTH_MAX, decode_ts, encode_ts
 from ..subscriptions import QueryChange
+from ..text import quoted
 from ..values import dumps, redacted, unshown
 
 UINT32_MAX = 2**32 - 1
@@ -83,9 +84,7 @@ def parse_client_message(tree: object) -> ClientMessage:
     match fields.get("type"):
         case "Mutation" | "Action" as kind:
             _check_component(fields)
-            return Call(
-                kind == "Action", _uint(fields, "requestId"), _text(fields, "udfPath"), fields.get("args")
-            )
+            return Call(kind == "Action", _uint(fields, "requestId"), _path(fields), fields.get("args"))
         case "ModifyQuerySet":
             return _modify_query_set(fields)
         case "Connect":
@@ -118,9 +117,7 @@ def _modify_query_set(fields: dict[str, object]) -> ModifyQuerySet:
                 journal = change.get("journal")
                 if journal is not None and not isinstance(journal, str):
                     raise _malformed("`journal` is a string or null", journal)
-                parsed.append(
-                    Add(_uint(change, "queryId"), _text(change, "udfPath"), change.get("args"), journal)
-                )
+                parsed.append(Add(_uint(change, "queryId"), _path(change), change.get("args"), journal))
             case "Remove":
                 parsed.append(Remove(_uint(change, "queryId")))
             case other:
@@ -168,8 +165,13 @@ def _text(fields: dict[str, object], name: str) -> str:
     return value
 
 
+def _path(fields: dict[str, object]) -> str:
+    """A function's path; of one that is too long, enough to be refused."""
+    return _text(fields, "udfPath")[: PATH_LENGTH_MAX + 1]
+
+
 def _malformed(expected: str, got: object) -> ProtocolError:
-    return ProtocolError(f"{expected}, got `{redacted(str(got)[:1000])[:100]}`", code="MalformedMessage")
+    return ProtocolError(f"{expected}, got `{redacted(quoted(got, 1000))[:100]}`", code="MalformedMessage")
 
 
 # Server messages

@@ -33,6 +33,8 @@ from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, R
 from .replay import Replay
 
 _SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
+# Python refuses to read numbers of thousands of digits.
+_VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})")
 
 
 class Transport(Protocol):
@@ -65,7 +67,7 @@ class ClientKind(Enum):
         """Told from the version in the path (`/api/1.48.0/sync`) and the `Convex-Client` header."""
         if convex_client_header and not convex_client_header.startswith("npm"):
             return ClientKind.WHOLE
-        found = re.match(r"(\d+)\.(\d+)", path_version or "")
+        found = _VERSION.match(path_version or "")
         return ClientKind.CHUNKS if found and (int(found[1]), int(found[2])) >= (1, 28) else ClientKind.WHOLE
 
 

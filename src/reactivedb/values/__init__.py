@@ -1,6 +1,6 @@
 """What is a value, and how is it written: as JSON, as an index key, as a document id?"""
 
-from reactivedb.values.id import decode_id, encode_id
+from reactivedb.values.id import ID_LENGTH_MAX, decode_id, encode_id
 from reactivedb.values.json import (
     MalformedJson,
     decode,
@@ -13,6 +13,7 @@ from reactivedb.values.json import (
 )
 from reactivedb.values.key import decode_key, encode_key, end_of_values, key_parts
 from reactivedb.values.sensitive import (
+    LOOKED_AT_MAX,
     hides,
     is_secret_name,
     quoted,
@@ -34,6 +35,8 @@ from reactivedb.values.value import (
 )
 
 __all__ = [
+    "ID_LENGTH_MAX",
+    "LOOKED_AT_MAX",
     "UNSET",
     "Int64",
     "MalformedJson",

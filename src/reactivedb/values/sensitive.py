@@ -72,7 +72,7 @@ _JWT_PIECE_LENGTH_MIN: Final = 24
 _VARIABLE_LENGTH_MIN: Final = 8
 _FOLDERS: Final = ("PWD", "OLDPWD")
 # More than an error quotes of a value.
-_LOOKED_AT_MAX: Final = 1_000
+LOOKED_AT_MAX: Final = 1_000
 
 
 def is_secret_name(name: str) -> bool:
@@ -92,7 +92,7 @@ def unshown(value: object) -> str:
 
 def quoted(text: str, *, length_max: int) -> str:
     """The beginning of a value's text for an error, in backticks and without credentials."""
-    text = redacted(text[:_LOOKED_AT_MAX])
+    text = redacted(text[:LOOKED_AT_MAX])
     return f"`{text}`" if len(text) <= length_max else f"`{text[: length_max - 4]}...`"
 
 
@@ -164,17 +164,11 @@ def _blanked(found: re.Match[str]) -> str:
 def _without_tokens(found: re.Match[str]) -> str:
     """A run of letters, digits, `_`, `-` and `.` without the JSON Web Tokens in it, whole or cut."""
     pieces = found[0].split(".")
-    kept: list[str] = []
-    place = 0
-    while place < len(pieces):
-        piece = pieces[place]
+    for place, piece in enumerate(pieces):
         start = piece.find(_JWT)
         length = len(piece) - start if start >= 0 else 0
         goes_on = place + 1 < len(pieces) and pieces[place + 1] != ""
         if length >= _JWT_PIECE_LENGTH_MIN or (length >= _JWT_HEADER_LENGTH_MIN and goes_on):
-            kept.append(piece[:start] + BLANK)
-            place += 3
-        else:
-            kept.append(piece)
-            place += 1
-    return ".".join(kept)
+            # What follows belongs to it: an encrypted token has five parts.
+            return ".".join([*pieces[:place], piece[:start] + BLANK])
+    return found[0]

@@ -16,7 +16,8 @@ from typing_extensions import TypeAliasType
 
 from reactivedb.errors import ValidationError, ValueLimitError
 from reactivedb.limits import Limits, active_limits
-from reactivedb.values.sensitive import is_secret_name, quoted
+from reactivedb.text import beginning
+from reactivedb.values.sensitive import LOOKED_AT_MAX, is_secret_name, quoted
 
 # A real object at run time (not a string), so that an annotation `list[Value]` can be recognised.
 Value = TypeAliasType("Value", "bool | int | float | str | bytes | list[Value] | dict[str, Value] | None")
@@ -124,10 +125,9 @@ class MisfitError(Exception):
 
 def abbreviated(value: object) -> str:
     """`value` for an error message: never longer than a line."""
-    # Python refuses to print very long integers, and nobody wants to read them.
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
-    text = ascii(value)  # ASCII, so that a lone surrogate cannot break the message too
+    text = beginning(value, LOOKED_AT_MAX)  # ASCII, so that a lone surrogate cannot break the message too
     return quoted(text, length_max=80)
 
 
