@@ -235,8 +235,8 @@ class QueryCache:
         if live.stale or live.result is None:
             self._drop(live)
             return
-        # Arguments and journal are a client's, and may be larger than the result.
-        texts_size = live.args_size_bytes + len(live.journal or "")
+        # Arguments, kept as bytes and as a value, and the journal may be larger than the result.
+        texts_size = 2 * live.args_size_bytes + len(live.journal or "")
         size = live.result.size_bytes + texts_size + _ENTRY_SIZE_BYTES
         self._idle[live] = size
         self._idle_size_bytes += size
