@@ -14,7 +14,7 @@ import pytest
 from inline_app import FlakyStorage, app_of
 
 import reactivedb as rdb
-from reactivedb.app import Resource, Runtime
+from reactivedb.app import Resource, RunLog, Runtime
 from reactivedb.app.admission import counted_address
 from reactivedb.auth import OidcProvider
 from reactivedb.auth.keys import KeySet
@@ -24,6 +24,7 @@ from reactivedb.functions import log_lines
 from reactivedb.limits import KIB, MIB
 from reactivedb.protocol import normalize_path
 from reactivedb.sync import ClientKind, Session
+from reactivedb.sync.messages import Add, Call, ModifyQuerySet, parse_client_message
 from reactivedb.testing import FakeClock
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -241,6 +242,33 @@ async def test_twenty_different_long_paths_and_ids_are_kept_nowhere(
         assert len(logged) < 60 * 4_000
 
     await with_runtime(work)
+
+
+async def test_who_listens_to_runs_is_told_a_bounded_path() -> None:
+    async def work(running: Running) -> None:
+        told: list[RunLog] = []
+        running.runtime.report.on_run = told.append
+        await running.runtime.call("query", TEXT, {})
+        await running.told(mutation(TEXT), {**mutation(TEXT), "type": "Action"})
+        assert len(told) == 3
+        for log in told:
+            assert len(log.path) < 1_100
+            assert log.error is not None
+            assert len(log.error.message) < 1_000
+
+    await with_runtime(work)
+
+
+def test_a_message_that_was_read_holds_a_bounded_path() -> None:
+    for message in (mutation(TEXT), {**mutation(TEXT), "type": "Action"}):
+        call = parse_client_message(message)
+        assert isinstance(call, Call)
+        assert len(call.path) == 1_025
+    modified = parse_client_message(following(TEXT, {}))
+    assert isinstance(modified, ModifyQuerySet)
+    [change] = modified.modifications
+    assert isinstance(change, Add)
+    assert len(change.path) == 1_025
 
 
 def test_a_path_of_the_greatest_length_is_looked_up_and_a_longer_one_refused() -> None:

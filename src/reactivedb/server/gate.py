@@ -68,9 +68,13 @@ class Gate:
 
 
 def _head_size_bytes(scope: Scope) -> int:
-    """The texts of a request's head. A server looks at its size only while it is not whole."""
+    """The texts of a request's head, which a server may look at only while it is not whole.
+
+    Without the caller's token: it has a bound and a refusal of its own.
+    """
     size_bytes = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
-    return size_bytes + sum(len(name) + len(value) for name, value in scope["headers"])
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    return size_bytes + sum(len(name) + len(value) for name, value in headers if name != b"authorization")
 
 
 def _too_large_head(size_bytes_max: int) -> Refusal:
