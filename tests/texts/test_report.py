@@ -23,19 +23,18 @@ def test_a_token_is_not_shown_whatever_stands_around_it(before: str) -> None:
     assert "eyJzdWIi" not in shown
 
 
-@pytest.mark.parametrize(
-    "text", ["eyJeyJeyJ", "eyJhbGciOiJSUzI1NiJ9", "eyJhbGciOiJ9.abc", "eyJ.a.b", "a.b.c"]
-)
+@pytest.mark.parametrize("text", ["eyJeyJeyJ", "eyJhbGciOiJSUzI1NiJ9", "eyJ.a.b", "a.b.c"])
 def test_what_is_no_token_is_shown(text: str) -> None:
     assert Report().redacted(text) == text
 
 
 @pytest.mark.parametrize("kept", range(6, len(TOKEN), 5))
-def test_a_token_that_was_cut_off_is_not_shown(kept: int) -> None:
+def test_of_a_token_that_was_cut_off_nothing_behind_its_header_is_shown(kept: int) -> None:
     room = LINE_MAX - kept
     shown = Report().redacted(" " * room + TOKEN + " " * 10)
     assert shown.endswith(CUT_MARK)
-    assert "eyJhbGci" not in shown
+    assert "eyJz" not in shown
+    assert len(shown.strip()) <= len(TOKEN.partition(".")[0] + ".e" + CUT_MARK)
 
 
 @pytest.mark.parametrize("kept", range(4, len(KEY)))
