@@ -34,11 +34,8 @@ def expressions() -> Iterator[tuple[str, re.Pattern[Any], str]]:
     """Where it stands, the expression and the method that it is used by."""
     for path in sorted(ROOT.rglob("*.py")):
         tree = ast.parse(path.read_text())
+        named: set[str] = set()
         module = ".".join(["reactivedb", *path.relative_to(ROOT).with_suffix("").parts])
-        for name, value in vars(import_module(module)).items() if "re.compile" in ast.unparse(tree) else ():
-            # Those that are used through a table too.
-            if isinstance(value, re.Pattern):
-                yield f"{module}.{name}.sub", value, "sub"
         for node in ast.walk(tree):
             if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
                 continue
@@ -46,7 +43,13 @@ def expressions() -> Iterator[tuple[str, re.Pattern[Any], str]]:
                 continue
             found = getattr(import_module(module), node.value.id, None)
             if isinstance(found, re.Pattern):
+                named.add(node.value.id)
                 yield f"{module}.{node.value.id}.{node.attr}", found, node.attr
+        if "re.compile" in ast.unparse(tree):
+            for name, value in vars(import_module(module)).items():
+                if isinstance(value, re.Pattern) and name not in named:
+                    # Used through a table, by which texts are redacted.
+                    yield f"{module}.{name}.sub", value, "sub"
         for node in ast.walk(tree):
             match node:
                 case ast.Call(
