@@ -16,7 +16,8 @@ import reactivedb
 
 ROOT = Path(reactivedb.__file__).parent
 ROWS = (
-    {"errors", "limits", "clock"},
+    {"errors", "limits", "clock", "user_code"},
+    {"log"},
     {"values"},
     {"schema", "storage", "protocol"},
     {"engine", "client"},

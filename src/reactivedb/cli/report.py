@@ -20,6 +20,7 @@ from rich.traceback import Traceback
 
 from ..app import RunLog
 from ..errors import ReactiveDBError
+from ..user_code import contained, is_of, name_of, text_of
 
 _JWT: Final = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
 _KIND_STYLES: Final = {"query": "cyan", "mutation": "magenta", "action": "yellow"}
@@ -52,7 +53,14 @@ class Report:
 
     def failure(self, error: BaseException, *, folder: Path | None = None) -> None:
         """One line for what the library explains itself; a traceback, cut to the folder, for the rest."""
-        if isinstance(error, ReactiveDBError):
+        try:
+            self._failure(error, folder)
+        except BaseException as broken:  # the error's class is the application's own
+            contained(broken)
+            self.line(f"{name_of(error)}: {text_of(error)}")
+
+    def _failure(self, error: BaseException, folder: Path | None) -> None:
+        if is_of(error, ReactiveDBError):
             self._console.print(
                 Text.assemble(
                     (f"{error.code}: ", "bold red"), self.redacted(error.message + _place(error, folder))
@@ -103,7 +111,10 @@ class _ReportHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._report.line(self.format(record))
+        try:
+            self._report.line(self.format(record))
+        except Exception:  # as every handler does: a line that cannot be written out fails nobody
+            self.handleError(record)
 
 
 def result(text: str) -> None:

@@ -136,6 +136,7 @@ class ReactiveASGI:
 
     def _start(self, database: AsyncDatabase) -> None:
         runtime = database.runtime
+        runtime.report.logs_failures = True
         runtime.is_admin_key = lambda text: is_admin_key(text, self._admin_key)
         runtime.deployment.listens_at(self.addresses.cloud_url, self.addresses.site_url)
         actions = HttpActions(runtime, self._admin_key)

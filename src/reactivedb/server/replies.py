@@ -6,7 +6,6 @@ is wrong with the request has a 4xx or 5xx and a body of `code` and `message`.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from enum import Enum
@@ -28,6 +27,7 @@ from ..errors import (
     RequestError,
     StorageError,
 )
+from ..log import Log
 from ..values import decode, dumps, encode_plain, loads
 
 # As official clients wait after a socket that was closed for too many requests.
@@ -53,7 +53,7 @@ class Refusal(Exception):  # noqa: N818 - a request is refused; nothing here is 
         return response
 
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class Format(Enum):

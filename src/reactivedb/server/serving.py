@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import signal
 import socket
 import threading
@@ -24,9 +23,10 @@ import anyio
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..app import App
+from ..app import App, loop_factory
 from ..errors import ReactiveDBError
 from ..limits import Limits
+from ..log import Log
 from .admin import Addresses, AdminKey
 from .asgi import ReactiveASGI
 from .http_protocol import ReactiveHttpProtocol
@@ -43,7 +43,7 @@ _SHUTDOWN_TIMEOUT_S = 5
 # Files of the database, uploads, and HTTP requests that come beside sockets.
 _OTHER_FILES = 1_000
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 
 
@@ -112,7 +112,7 @@ def serve(
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     """Run a coroutine function to its end on the fastest event loop there is."""
-    anyio.run(main, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    anyio.run(main, backend_options={"loop_factory": loop_factory(fast=True)})
 
 
 async def serve_on(

@@ -7,7 +7,6 @@ is not `writable` while one of them is under way, and stops reading from a peer 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +18,9 @@ from starlette.websockets import WebSocket
 from ..app import Meters, Runtime, Unsent
 from ..errors import LimitExceededError
 from ..limits import MIB, Limits
+from ..log import Log
 from ..sync import ClientKind, Session, Transport
+from ..user_code import contained
 from .gate import address_of
 from .websocket import SOCKET_EXTENSION, Counted, Receiver, close_reason
 
@@ -27,7 +28,7 @@ from .websocket import SOCKET_EXTENSION, Counted, Receiver, close_reason
 # replaced by newer ones and not queued.
 _BACKLOG_BYTES_MAX = 1 * MIB
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class SyncEndpoint:
@@ -134,8 +135,9 @@ class Pump:
                 self.close(1009, f"expected at most {self._limits.message_size_bytes_max} bytes")
             else:
                 receiver.receive(text)
-        except Exception:
+        except BaseException as error:
             # The receiver promises not to raise; if it does, this connection ends and no other.
+            contained(error)
             _logger.exception("a message broke its session")
             self.close(1011, "InternalServerError")
 
