@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..log import Log
-from ..user_code import contained, name_of
+from ..user_code import contained, is_from_signal, name_of
 
 _logger = Log("reactivedb")
 
@@ -56,3 +56,13 @@ def loop_factory(*, fast: bool) -> Callable[[], asyncio.AbstractEventLoop]:
     """Makes such loops; `fast` ones on uvloop where it is installed."""
     base = import_module("uvloop").Loop if fast and find_spec("uvloop") is not None else _STANDARD
     return type("Loop", (_GoesOn, base), {})
+
+
+def end_if_from_signal(error: BaseException) -> None:
+    """End the running loop with what a signal handler raised, which servers catch like any other error."""
+    if is_from_signal(error):
+        asyncio.get_running_loop().call_soon(_raise, error)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -66,6 +67,10 @@ class Report:
                     (f"{error.code}: ", "bold red"), self.redacted(error.message + _place(error, folder))
                 )
             )
+            return
+        if _is_own_cause(error):
+            # Rich would follow the causes for ever.
+            self.line("".join(traceback.format_exception(error)).rstrip())
             return
         frames = error.__traceback__ if folder is None else _own_frames(error, folder)
         shown = Traceback.from_exception(type(error), error, frames, show_locals=False, width=None)
@@ -132,6 +137,18 @@ def _what_failed(message: str) -> str:
     """An error without the line that numbers the request, which only its caller can make use of."""
     head, _, rest = message.partition("\n")
     return rest if head.startswith("[Request ID") and rest else message
+
+
+def _is_own_cause(error: BaseException) -> bool:
+    """Do the errors that led to it lead back to one of them?"""
+    seen: set[int] = set()
+    here: BaseException | None = error
+    while here is not None:
+        if id(here) in seen:
+            return True
+        seen.add(id(here))
+        here = here.__cause__ if here.__cause__ is not None else here.__context__
+    return False
 
 
 def _own_frames(error: BaseException, folder: Path) -> TracebackType | None:

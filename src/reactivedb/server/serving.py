@@ -23,7 +23,7 @@ import anyio
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..app import App, loop_factory
+from ..app import App, end_if_from_signal, loop_factory
 from ..errors import ReactiveDBError
 from ..limits import Limits
 from ..log import Log
@@ -155,7 +155,11 @@ class _ByPort:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         by_site_port = scope["server"][1] == self._site_port
-        await (self._live.site if by_site_port else self._live)(scope, receive, send)
+        try:
+            await (self._live.site if by_site_port else self._live)(scope, receive, send)
+        except BaseException as error:
+            end_if_from_signal(error)
+            raise
 
 
 class _Server(uvicorn.Server):

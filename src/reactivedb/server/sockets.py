@@ -15,12 +15,11 @@ import anyio
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from ..app import Meters, Runtime, Unsent
+from ..app import Meters, Runtime, Unsent, end_if_from_signal
 from ..errors import LimitExceededError
 from ..limits import MIB, Limits
 from ..log import Log
 from ..sync import ClientKind, Session, Transport
-from ..user_code import contained
 from .gate import address_of
 from .websocket import SOCKET_EXTENSION, Counted, Receiver, close_reason
 
@@ -137,7 +136,7 @@ class Pump:
                 receiver.receive(text)
         except BaseException as error:
             # The receiver promises not to raise; if it does, this connection ends and no other.
-            contained(error)
+            end_if_from_signal(error)
             _logger.exception("a message broke its session")
             self.close(1011, "InternalServerError")
 

@@ -27,11 +27,10 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from ..app import Caller, Meters, Relief, Unsent
+from ..app import Caller, Meters, Relief, Unsent, end_if_from_signal
 from ..errors import LimitExceededError
 from ..limits import KIB, MIB, Limits
 from ..log import Log
-from ..user_code import contained
 from .frames import text_message
 
 SOCKET_EXTENSION = "reactivedb.socket"
@@ -433,7 +432,7 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
                 self._receiver.receive(text)
         except BaseException as error:
             # The receiver promises not to raise; if it does, this connection ends and no other.
-            contained(error)
+            end_if_from_signal(error)
             _logger.exception("a message broke its session")
             self._socket.close(1011, "InternalServerError")
 
