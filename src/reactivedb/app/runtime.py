@@ -361,8 +361,9 @@ class Runtime:
 
 def _unavailable(error: BaseException) -> str | None:
     """The code of an error that says that the call may do later."""
-    is_failure_of_storage = is_of(error, StorageError) and is_from_library(error)
-    return code_of(error) if is_of(error, ConflictError) or is_failure_of_storage else None
+    if is_of(error, ConflictError):
+        return code_of(error)
+    return code_of(error) if is_of(error, StorageError) and is_from_library(error) else None
 
 
 def _no_admin_key(text: str) -> bool:
