@@ -11,41 +11,44 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from ..user_code import contained
+import anyio
+
+from ..user_code import contained, is_of
 
 T = TypeVar("T")
 
 
 async def in_own_task(work: Awaitable[T]) -> T:
     """What `work` gives. Whatever it raises is raised; cancelling this cancels it, and waits for its end."""
-    failure: BaseException | None = None
+    values: list[T] = []
+    failures: list[BaseException] = []
 
-    async def run() -> T | None:
-        nonlocal failure
+    async def run() -> None:
         try:
-            return await work
-        except asyncio.CancelledError:
-            raise
+            values.append(await work)
         except BaseException as error:
+            task = asyncio.current_task()
+            if is_of(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0:
+                raise
             # Kept: asyncio ends its loop with some errors of tasks.
-            failure = contained(error)
-            return None
+            failures.append(contained(error))
 
-    task = asyncio.get_running_loop().create_task(run())
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-            task.cancel()
     try:
-        if cancelled is not None and task.cancelled():
-            raise cancelled
-        value = task.result()
-        if failure is not None:
-            raise failure
-        return value  # pyright: ignore[reportReturnType] - there is one if nothing was raised
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run)
+    except BaseExceptionGroup as broken:
+        # The work has ended, but it has left a scope open.
+        if not values and not failures:
+            failures.append(contained(broken))
+    try:
+        if failures and is_of(failures[0], GeneratorExit):
+            # Raised in a coroutine it would look as if that were closed.
+            raise RuntimeError("the function raised `GeneratorExit`") from failures[0]
+        if failures:
+            raise failures[0]
+        if not values:
+            raise asyncio.CancelledError("the function cancelled its own task")
+        return values[0]
     finally:
         # Their tracebacks refer to this frame.
-        failure = cancelled = None
+        failures.clear()
