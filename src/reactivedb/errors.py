@@ -21,7 +21,7 @@ Every message says what was expected, what came, where, and the way out. Program
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from .limits import ERROR_TEXT_LENGTH_MAX
 from .text import cut
@@ -31,6 +31,14 @@ class ReactiveDBError(Exception):
     """The root of every error this library raises on purpose."""
 
     default_code: ClassVar[str] = "ReactiveDBError"
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # A program's own class may have an `__init__` that does not call this one's.
+        self = super().__new__(cls, *args, **kwargs)
+        self.code = cls.default_code
+        self.message = f"`{cls.__name__}` has no message - let its `__init__` call `super().__init__(...)`"
+        self.fields = {}
+        return self
 
     def __init__(self, message: str, *, code: str | None = None, **fields: Any) -> None:
         message = cut(message, ERROR_TEXT_LENGTH_MAX)
@@ -99,6 +107,7 @@ class ValidationError(RequestError):
     """A value does not fit its validator; `path` says where, in the names of the wire."""
 
     default_code = "ValidationError"
+    path = ""
 
     def __init__(self, message: str, *, code: str | None = None, path: str = "", **fields: Any) -> None:
         super().__init__(message, code=code, path=path, **fields)

@@ -11,7 +11,7 @@ import anyio
 
 import reactivedb as rdb
 from reactivedb.server.admin import Addresses
-from reactivedb.server.serving import Listeners, serve_on
+from reactivedb.server.serving import Listeners, run, serve_on
 
 KEY = "test|0123456789abcdef"
 
@@ -38,7 +38,7 @@ class Deployment:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listeners = Listeners.bind(host, 0, 0)
         self._live = rdb.asgi(app, path, admin_key=admin_key)
-        self._thread = threading.Thread(target=lambda: anyio.run(self._run), daemon=True)
+        self._thread = threading.Thread(target=lambda: run(self._run), daemon=True)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ from .declaration import App
 from .delivery import Subscriber
 from .live import AsyncLive, Live
 from .load import Load
+from .loop import end_if_from_signal, loop_factory
 from .meters import Histogram, Meters
 from .past import AsyncPast, Past, Version
 from .relief import Relief, Unsent
@@ -38,5 +39,7 @@ __all__ = [
     "args_of",
     "check_schema",
     "dry_run",
+    "end_if_from_signal",
+    "loop_factory",
     "migrate",
 ]

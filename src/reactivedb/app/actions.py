@@ -116,10 +116,10 @@ class Actions:
         runtime = self._runtime
         with self._counted():
             result = await run_outside(body, runtime.limits, echo=runtime.runner.echo())
-        told = CallError("")
+        told, error = CallError(""), None
         if result.error is not None:
             told = describe(result.error, request_id=request_id, production=runtime.production)
-        error = None if result.error is None else told
+            error = describe(result.error, request_id=request_id, production=False)
         duration_s = time.perf_counter() - began
         runtime.report.http_run(RunLog(Kind.ACTION, name, duration_s, error, result.log_lines))
         return result.error, told

@@ -178,7 +178,10 @@ class AsyncLive(AsyncIterator[R_co], Generic[R_co]):
         return cast("R_co", consumer.take())
 
     async def __anext__(self) -> R_co:
-        return await self.wait_for_change()
+        try:
+            return await self.wait_for_change()
+        except StopAsyncIteration as error:  # what the query raised must not look like the end
+            raise RuntimeError("the live query raised `StopAsyncIteration`") from error
 
     def __aiter__(self) -> Self:
         return self

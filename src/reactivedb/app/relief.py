@@ -8,13 +8,13 @@ that draw on the share that is over, until nothing is over any more.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable
 
+from ..log import Log
 from .admission import Caller
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class Relief:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..auth import Provider, Verifier
 from ..engine import Engine, check_public_at
-from ..errors import ConflictError, RequestError, StorageError
+from ..errors import ConflictError, StorageError
 from ..functions import (
     ANONYMOUS,
     SCHEMAS_PATH,
@@ -29,6 +29,7 @@ from ..functions import (
     RequestKey,
     Runner,
     RunResult,
+    code_of,
     describe,
     encoded_result,
     guard,
@@ -37,6 +38,7 @@ from ..functions import (
 )
 from ..storage import FileStore, Storage
 from ..subscriptions import QueryCache, QuerySet
+from ..user_code import contained, contained_in_task, is_from_library, is_of
 from .actions import NO_REQUEST, Actions
 from .admission import Admission
 from .calls import CallResult, args_of
@@ -206,8 +208,10 @@ class Runtime:
                     result = self.report.timed(definition, request_id, run)
                 case Kind.ACTION:
                     result = await self.actions.run(definition, named, identity, request_id=request_id)
-        except RequestError as error:
-            self.report.refused(wanted, path, error, request_id)
+        except BaseException as error:  # validators of the arguments may raise anything
+            if is_of(error, StorageError) and is_from_library(error):
+                raise
+            self.report.refused(wanted, path, contained_in_task(error), request_id)
             result = RunResult(self.engine.committer.applied_ts, error=error)
         try:
             await self.durable(result.ts)
@@ -236,8 +240,8 @@ class Runtime:
                 named = self.runner.parse(definition, args_of(args, self.limits))
                 run = partial(self.runner.mutation, definition, named, identity, key=key)
                 result = self.report.timed(definition, request_id, run)
-        except (RequestError, StorageError) as error:
-            self.report.refused(Kind.MUTATION, path, error, request_id)
+        except BaseException as error:  # validators of the arguments may raise anything
+            self.report.refused(Kind.MUTATION, path, contained(error), request_id)
             result = RunResult(self.engine.committer.applied_ts, error=error)
 
         def durable(error: StorageError | None) -> None:
@@ -263,8 +267,8 @@ class Runtime:
         try:
             definition = self.runner.registry.find(path, Kind.ACTION, internal=identity.is_admin)
             named = self.runner.parse(definition, args_of(args, self.limits))
-        except RequestError as error:
-            self.report.refused(Kind.ACTION, path, error, request_id)
+        except BaseException as error:  # validators of the arguments may raise anything
+            self.report.refused(Kind.ACTION, path, contained(error), request_id)
             done(self.answer(RunResult(0, error=error), identity, request_id))
             return
 
@@ -284,11 +288,10 @@ class Runtime:
         if result.error is None:
             try:
                 return CallResult(encoded_result(result, self.limits), None, lines, result.ts)
-            except RequestError as error:
-                result.error = error
+            except BaseException as error:
+                result.error = contained(error)
         error = describe(result.error, request_id=request_id, production=self.production)
-        unavailable = result.error.code if isinstance(result.error, ConflictError | StorageError) else None
-        return CallResult(None, error, lines, result.ts, unavailable)
+        return CallResult(None, error, lines, result.ts, _unavailable(result.error))
 
     # What jobs need (`JobHost`)
 
@@ -354,6 +357,13 @@ class Runtime:
 
     def query_set(self, on_change: Callable[[], None]) -> QuerySet:
         return QuerySet(self.cache, on_change=on_change)
+
+
+def _unavailable(error: BaseException) -> str | None:
+    """The code of an error that says that the call may do later."""
+    if is_of(error, ConflictError):
+        return code_of(error)
+    return code_of(error) if is_of(error, StorageError) and is_from_library(error) else None
 
 
 def _no_admin_key(text: str) -> bool:

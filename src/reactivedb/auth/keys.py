@@ -12,7 +12,6 @@ A provider that does not answer costs nobody their session: keys that were had s
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -20,13 +19,14 @@ import anyio
 
 from ..clock import Clock
 from ..errors import AuthenticationError, AuthProviderError, ValidationError
+from ..log import Log
 from ..values import loads
 from .fetch import Fetched, Resolve, fetch, resolve
 from .providers import CustomJwtProvider, OidcProvider, Provider, keys_in
 from .signatures import Key, public_keys
 from .tokens import Token
 
-_logger = logging.getLogger("reactivedb")
+_logger = Log("reactivedb")
 
 _SECOND_NS: Final = 1_000_000_000
 _MAX_AGE_S: Final = 3600.0

@@ -23,6 +23,7 @@ from ..app import Runtime
 from ..server.admin import Addresses, AdminKey
 from ..server.asgi import ReactiveASGI
 from ..server.serving import Listeners, run, serve_on
+from ..user_code import contained
 from .data_dir import DataDir
 from .failures import known_secrets
 from .load import AppFolder
@@ -124,15 +125,15 @@ def reload(folder: AppFolder, runtime: Runtime, report: Report) -> bool:
     started = time.perf_counter()
     try:
         app = folder.load()
-    except Exception as error:
-        report.failure(error, folder=folder.directory)
+    except BaseException as error:
+        report.failure(contained(error), folder=folder.directory)
         report.line("not reloaded: the application as it was before serves on")
         return False
     try:
         runtime.reload(app)
-    except Exception as error:
+    except BaseException as error:
         folder.revert()
-        report.failure(error, folder=folder.directory)
+        report.failure(contained(error), folder=folder.directory)
         report.line("not reloaded: the application as it was before serves on")
         return False
     report.note(f"reloaded in {(time.perf_counter() - started) * 1e3:.0f} ms")

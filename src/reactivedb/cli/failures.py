@@ -40,12 +40,12 @@ class Failures:
                 return
             case KeyboardInterrupt():
                 raise typer.Exit(0) from None
-            case Exception() as reason:
-                self._fail(reason)
-            case _:
+            case SystemExit():
                 return
+            case reason:
+                self._fail(reason)
 
-    def _fail(self, error: Exception) -> NoReturn:
+    def _fail(self, error: BaseException) -> NoReturn:
         self._report.failure(error, folder=self._folder)
         is_usage = isinstance(error, ReactiveDBError) and error.code in _USAGE_CODES
         raise typer.Exit(_USAGE if is_usage else FAILED) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -22,6 +23,7 @@ from ..app import RunLog
 from ..errors import ReactiveDBError
 from ..limits import DEFAULT_LIMITS
 from ..text import CUT_MARK, cut
+from ..user_code import contained, is_of, name_of, text_of
 from ..values.sensitive import BLANK, redacted
 
 # Of one line or error text; callers decide what stands in it.
@@ -67,12 +69,23 @@ class Report:
 
     def failure(self, error: BaseException, *, folder: Path | None = None) -> None:
         """One line for what the library explains itself; a traceback, cut to the folder, for the rest."""
-        if isinstance(error, ReactiveDBError):
+        try:
+            self._failure(error, folder)
+        except BaseException as broken:  # the error's class is the application's own
+            contained(broken)
+            self.line(f"{name_of(error)}: {text_of(error)}")
+
+    def _failure(self, error: BaseException, folder: Path | None) -> None:
+        if is_of(error, ReactiveDBError):
             self._console.print(
                 Text.assemble(
                     (f"{error.code}: ", "bold red"), self.redacted(error.message + _place(error, folder))
                 )
             )
+            return
+        if _is_own_cause(error):
+            # Rich would follow the causes for ever.
+            self.line("".join(traceback.format_exception(error)).rstrip())
             return
         frames = error.__traceback__ if folder is None else _own_frames(error, folder)
         shown = Traceback.from_exception(type(error), error, frames, show_locals=False, width=None)
@@ -130,7 +143,10 @@ class _ReportHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._report.line(self.format(record))
+        try:
+            self._report.line(self.format(record))
+        except Exception:  # as every handler does: a line that cannot be written out fails nobody
+            self.handleError(record)
 
 
 def result(text: str) -> None:
@@ -160,6 +176,18 @@ def _what_failed(message: str) -> str:
     """An error without the line that numbers the request, which only its caller can make use of."""
     head, _, rest = message.partition("\n")
     return rest if head.startswith("[Request ID") and rest else message
+
+
+def _is_own_cause(error: BaseException) -> bool:
+    """Do the errors that led to it lead back to one of them?"""
+    seen: set[int] = set()
+    here: BaseException | None = error
+    while here is not None:
+        if id(here) in seen:
+            return True
+        seen.add(id(here))
+        here = here.__cause__ if here.__cause__ is not None else here.__context__
+    return False
 
 
 def _own_frames(error: BaseException, folder: Path) -> TracebackType | None:

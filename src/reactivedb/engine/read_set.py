@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..user_code import contained
 from .interval import Interval, just_above
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ class RangeRead:
         try:
             value = document.object()
             return all(predicate(value) for predicate in self.predicates)
-        except Exception:  # a predicate that cannot answer any more must not hide a write
+        except BaseException as error:  # a predicate that cannot answer any more must not hide a write
+            contained(error)
             return True
 
     def unfilter(self) -> None:

@@ -4,7 +4,7 @@ from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
 from .crons import BoundCron, Cron, Crons
 from .deployment import URL_NAMES, Deployment
 from .environment import Environment, declared_environment, stored_value
-from .failure import CallError, describe, kept_text
+from .failure import CallError, code_of, describe, kept_text
 from .file_links import Ticket
 from .file_storage import FILES_PATH, UPLOAD_PATH, AsyncFiles, Blob, FileReader, FileWriter
 from .file_transfer import FileHost, FileTransfer, OpenFile
@@ -13,6 +13,7 @@ from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
 from .log_lines import without_surrogates
 from .moment import now_ms, random
+from .own_task import in_own_task
 from .ownership import own
 from .pagination import PaginationOptions, PaginationResult
 from .query import OrderedQuery, Query, range_of
@@ -103,9 +104,11 @@ __all__ = [
     "UserIdentity",
     "action",
     "call_action",
+    "code_of",
     "declared_environment",
     "describe",
     "encoded_result",
+    "in_own_task",
     "internal_action",
     "internal_mutation",
     "internal_query",

@@ -77,6 +77,12 @@ def _print_to_run(*values: Any, sep: str | None = " ", file: Any = None, **kwarg
 
 class _RunHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._emit(record)
+        except Exception:  # as every handler does: a line that cannot be written out fails nobody
+            self.handleError(record)
+
+    def _emit(self, record: logging.LogRecord) -> None:
         lines = current.get()
         # Being here silences the interpreter's last resort, which warns a program without handlers.
         last = logging.lastResort

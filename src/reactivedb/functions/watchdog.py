@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import math
 import os
 import sys
@@ -34,11 +33,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import LimitExceededError
+from ..log import Log
 
 if TYPE_CHECKING:
     from ..engine import Transaction
 
-_logger = logging.getLogger("reactivedb")
+_logger = Log("reactivedb")
 
 # Between two attempts to stop a run that is over its time.
 _RETRY_S: Final = 0.002

@@ -161,6 +161,7 @@ class ReactiveASGI:
 
     def _start(self, database: AsyncDatabase) -> None:
         runtime = database.runtime
+        runtime.report.logs_failures = True
         runtime.is_admin_key = lambda text: is_admin_key(text, self._admin_key)
         deployment = runtime.deployment
         deployment.listens_at(self.addresses.cloud_url, self.addresses.site_url)

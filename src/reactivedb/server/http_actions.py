@@ -23,9 +23,10 @@ from starlette.websockets import WebSocketClose
 
 from ..app import Runtime
 from ..errors import AuthenticationError, ReactiveDBError, RequestError
-from ..functions import ANONYMOUS, ActionCtx, CallError, HttpRoute, Identity
+from ..functions import ANONYMOUS, ActionCtx, CallError, HttpRoute, Identity, code_of, in_own_task
 from ..limits import ERROR_TEXT_LENGTH_MAX
 from ..text import cut
+from ..user_code import contained_in_task, is_of, name_of, text_of
 from ..values import dumps
 from .admin import AdminKey, identity_from
 from .edge import route_path
@@ -120,10 +121,14 @@ class HttpActions:
         if reply.started:
             # Only a connection that breaks off tells the client that the body is not whole. What was the
             # client's doing (it has left, it sent too much) needs no traceback in the log.
-            if not isinstance(error, Refusal):
-                raise error
+            if not is_of(error, Refusal):
+                # Not the error itself: the server that logs it may not be able to write it out.
+                raise ReactiveDBError(
+                    f"`{name}` failed after it had begun to answer: {name_of(error)}: {text_of(error)}",
+                    code="AnswerBrokeOff",
+                )
             return
-        if isinstance(error, Refusal):
+        if is_of(error, Refusal):
             await body.drain()
             response = error.response
         else:
@@ -139,7 +144,7 @@ class HttpActions:
             Refusal: it was cancelled, 408 or 504.
         """
         limit_s = self._runtime.limits.http_action_s_max
-        failure: Exception | None = None
+        failure: BaseException | None = None
         left = False
 
         async with anyio.create_task_group() as tasks:
@@ -155,10 +160,10 @@ class HttpActions:
 
             tasks.start_soon(watch)
             try:
-                await handle()
-            except Exception as error:
+                await in_own_task(handle())
+            except BaseException as error:
                 # Kept for outside of the task group, which would wrap it.
-                failure = error
+                failure = contained_in_task(error)
             scope.cancel()
         if failure is not None:
             raise failure
@@ -217,7 +222,7 @@ def _bad_path(path: str) -> Refusal:
 
 
 def _failure(error: BaseException, told: CallError) -> Response:
-    code = error.code if isinstance(error, RequestError) else "InternalServerError"
+    code = code_of(error) if is_of(error, RequestError) else "InternalServerError"
     body: dict[str, Any] = {"code": code, "trace": printable(told.message)}
     text = dumps(body)
     if told.data is not None:

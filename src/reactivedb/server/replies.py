@@ -6,7 +6,6 @@ is wrong with the request has a 4xx or 5xx and a body of `code` and `message`.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from enum import Enum
@@ -29,6 +28,7 @@ from ..errors import (
     StorageError,
 )
 from ..limits import ERROR_TEXT_LENGTH_MAX
+from ..log import Log
 from ..text import cut, quoted
 from ..values import decode, dumps, encode_plain, loads
 
@@ -55,7 +55,7 @@ class Refusal(Exception):  # noqa: N818 - a request is refused; nothing here is 
         return response
 
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class Format(Enum):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import signal
 import socket
 import threading
@@ -24,9 +23,10 @@ import anyio
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..app import App
+from ..app import App, end_if_from_signal, loop_factory
 from ..errors import ReactiveDBError
 from ..limits import Limits
+from ..log import Log
 from .admin import Addresses
 from .asgi import ReactiveASGI, asgi
 from .hosts import is_local
@@ -44,7 +44,7 @@ _SHUTDOWN_TIMEOUT_S = 5
 # Files of the database, uploads, and HTTP requests that come beside sockets.
 _OTHER_FILES = 1_000
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 
 
@@ -126,7 +126,7 @@ def serve(
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
     """Run a coroutine function to its end on the fastest event loop there is."""
-    anyio.run(main, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    anyio.run(main, backend_options={"loop_factory": loop_factory(fast=True)})
 
 
 async def serve_on(
@@ -171,7 +171,11 @@ class _ByPort:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         by_site_port = scope["server"][1] == self._site_port
-        await (self._live.site if by_site_port else self._live)(scope, receive, send)
+        try:
+            await (self._live.site if by_site_port else self._live)(scope, receive, send)
+        except BaseException as error:
+            end_if_from_signal(error)
+            raise
 
 
 class _Server(uvicorn.Server):

@@ -7,7 +7,6 @@ is not `writable` while one of them is under way, and stops reading from a peer 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +15,10 @@ import anyio
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from ..app import Meters, Runtime, Unsent
+from ..app import Meters, Runtime, Unsent, end_if_from_signal
 from ..errors import LimitExceededError
 from ..limits import MIB, Limits
+from ..log import Log
 from ..sync import ClientKind, Session, Transport
 from .gate import address_of
 from .websocket import SOCKET_EXTENSION, Counted, Receiver, close_reason
@@ -27,7 +27,7 @@ from .websocket import SOCKET_EXTENSION, Counted, Receiver, close_reason
 # replaced by newer ones and not queued.
 _BACKLOG_BYTES_MAX = 1 * MIB
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class SyncEndpoint:
@@ -134,8 +134,9 @@ class Pump:
                 self.close(1009, f"expected at most {self._limits.message_size_bytes_max} bytes")
             else:
                 receiver.receive(text)
-        except Exception:
+        except BaseException as error:
             # The receiver promises not to raise; if it does, this connection ends and no other.
+            end_if_from_signal(error)
             _logger.exception("a message broke its session")
             self.close(1011, "InternalServerError")
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -28,6 +27,7 @@ from ..app import Runtime
 from ..errors import LimitExceededError, RequestError, StorageError
 from ..functions import FILES_PATH, UPLOAD_PATH, Ticket
 from ..limits import MIB, Limits
+from ..log import Log
 from ..schema import StoredFile
 from ..values import dumps
 from .bodies import Pace, announced_bytes, drain
@@ -42,7 +42,7 @@ _ANY_BYTES: Final = "application/octet-stream"
 # Chrome's viewer does not work in a sandbox, and brings its own.
 _NOT_SANDBOXED: Final = "application/pdf"
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class StorageApi:

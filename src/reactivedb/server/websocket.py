@@ -14,7 +14,6 @@ peer that asks for more while it takes nothing is not read any further, and one 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -28,9 +27,10 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from ..app import Caller, Meters, Relief, Unsent
+from ..app import Caller, Meters, Relief, Unsent, end_if_from_signal
 from ..errors import LimitExceededError
 from ..limits import KIB, MIB, Limits
+from ..log import Log
 from .frames import text_message
 
 SOCKET_EXTENSION = "reactivedb.socket"
@@ -51,7 +51,7 @@ _UNCOUNTED_BYTES_MAX = 64 * KIB
 # What a list of fragments takes beside their bytes, which may be none.
 _FRAGMENT_OVERHEAD_BYTES = 64
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class Receiver(Protocol):
@@ -430,8 +430,9 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
                 self._receiver.receive_binary()
             else:
                 self._receiver.receive(text)
-        except Exception:
+        except BaseException as error:
             # The receiver promises not to raise; if it does, this connection ends and no other.
+            end_if_from_signal(error)
             _logger.exception("a message broke its session")
             self._socket.close(1011, "InternalServerError")
 

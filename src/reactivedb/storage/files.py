@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from reactivedb.errors import StorageError
+from reactivedb.log import Log
 
 from .owner_only import FOLDER_MODE, make_owned_folder, open_owned
 from .sqlite_errors import from_os_error
@@ -30,7 +30,7 @@ PART_SUFFIX: Final = ".part"
 # A long file is synced as it comes: all at its end would hold up the syncs of commits for seconds.
 _SYNC_SIZE_BYTES: Final = 32 * 1024 * 1024
 
-_logger = logging.getLogger("reactivedb")
+_logger = Log("reactivedb")
 
 
 class FileStore:

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from ..engine import DocumentChange, Engine
-from ..errors import LimitExceededError, RequestError
+from ..errors import LimitExceededError
 from ..functions import CallError, Identity, Kind, Runner, RunResult, encoded_result
 from ..protocol import normalize_path
+from ..user_code import contained
 from ..values import Value, encode
 from .lanes import Lanes
 from .tracker import Tracker, Watch
@@ -363,10 +364,10 @@ class QueryCache:
         try:
             definition = self._runner.registry.find(path, Kind.QUERY, internal=internal)
             named = self._runner.parse(definition, live.args)
-        except RequestError as error:
+        except BaseException as error:  # validators of the arguments may raise anything
             transaction = self._engine.begin()
             transaction.finished = True
-            return RunResult(transaction.base_ts, error=error, read_set=transaction.read_set)
+            return RunResult(transaction.base_ts, error=contained(error), read_set=transaction.read_set)
         return self._runner.query(definition, named, live.identity, journal=live.journal)
 
     def _result_of(self, live: LiveQuery, run: RunResult) -> Result:
@@ -377,8 +378,8 @@ class QueryCache:
                 json = encoded_result(run, self._engine.limits)
                 self._check_room(len(json) - (live.result.size_bytes if live.result is not None else 0))
                 return Result(json, None, lines, run, run.journal)
-            except RequestError as refusal:  # a result that cannot be sent or held fails like any other run
-                error = refusal
+            except BaseException as refusal:  # a result that cannot be sent or held fails as any other run
+                error = contained(refusal)
                 run = RunResult(run.ts, error=error, log_lines=run.log_lines)
         # A failed run leaves the ends of the pages where they were.
         return Result(None, self._describe(live.path, error), lines, run, live.journal)

@@ -8,7 +8,6 @@ the user asks `has_expired` before.
 
 from __future__ import annotations
 
-import logging
 from typing import Protocol
 
 import anyio
@@ -17,10 +16,11 @@ from ..app import Runtime
 from ..auth import Verified
 from ..errors import AuthenticationError, AuthProviderError, ValidationError
 from ..functions import ADMIN, ANONYMOUS, Identity
+from ..log import Log
 from ..values import dumps
 from .messages import Authenticate
 
-_logger = logging.getLogger("reactivedb")
+_logger = Log("reactivedb")
 
 
 class Owner(Protocol):
