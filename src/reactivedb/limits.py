@@ -44,9 +44,12 @@ class Limits:
     # Of one job: its arguments are a part of its document, which is read whenever it is.
     scheduled_call_size_bytes_max: int = 4 * MIB
     nested_call_depth_max: int = 8
-    # By the clock on the wall, beside what the engine takes for what is read and written: while a query or
-    # mutation runs, nobody else does. `math.inf` watches none.
+    # A query's or mutation's own time (`functions/own_time`), beside what the engine takes for what is read
+    # and written: while one runs, nobody else does. `math.inf` watches none.
     user_time_s_max: float = 1.0
+    # What one run may spend in imports and in the garbage collector, which do not count: the largest
+    # libraries take ten seconds from a slow disk.
+    uncounted_time_s_max: float = 60.0
     # Of an action that runs as a job: one that hangs must not hold its job, and its cron job, for ever.
     # Convex gives actions 10 to 30 minutes.
     action_time_s_max: float = 1_800.0
