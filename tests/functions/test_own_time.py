@@ -37,7 +37,7 @@ class FakeMachine:
     def now_s(self) -> float:
         return self.wall_s
 
-    def cpu_s(self, thread_id: int | None = None) -> float:
+    def cpu_s(self, thread_id: int) -> float:
         return self.computed_s
 
     def pass_s(self, wall_s: float, *, computed_s: float = 0.0, look: bool = True) -> None:

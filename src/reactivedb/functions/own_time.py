@@ -35,19 +35,18 @@ class Machine(Protocol):
 
     def now_s(self) -> float: ...
 
-    def cpu_s(self, thread_id: int | None = None) -> float | None:
-        """CPU time of a thread; of the calling one by default. None: the system does not tell."""
+    def cpu_s(self, thread_id: int) -> float | None:
+        """CPU time of a thread. None: the system does not tell."""
         ...
 
 
 class SystemMachine:
     """The machine that this process runs on."""
 
-    def now_s(self) -> float:
-        return time.monotonic()
+    now_s = staticmethod(time.monotonic)
 
-    def cpu_s(self, thread_id: int | None = None) -> float | None:
-        if thread_id is None or thread_id == threading.get_ident():
+    def cpu_s(self, thread_id: int) -> float | None:
+        if thread_id == threading.get_ident():
             return time.thread_time()
         try:
             return time.clock_gettime(time.pthread_getcpuclockid(thread_id))
@@ -65,10 +64,14 @@ class OwnTime:
     taken_s = 0.0
     # In garbage collections, and in samples that were excused.
     excused_s = 0.0
-    excused_s_max = math.inf
+
+    @property
+    def excused_s_max(self) -> float:
+        return math.inf
 
     def __init__(self, thread_id: int) -> None:
         self.thread_id = thread_id
+        # Each run makes one: of the two clocks, that of the CPU is a call of the system's.
         self.began_s = self._at_s = machine.now_s()
         self._cpu_s = machine.cpu_s(thread_id)
         self._collected_s = _collected.get(thread_id, 0.0)
@@ -116,11 +119,11 @@ def _collection(phase: str, info: dict[str, Any]) -> None:
         return
     thread_id = threading.get_ident()
     if phase == "start":
-        _collecting[thread_id] = machine.cpu_s() or 0.0
+        _collecting[thread_id] = machine.cpu_s(thread_id) or 0.0
         return
     began_s = _collecting.pop(thread_id, None)
     if began_s is not None:
-        _collected[thread_id] = _collected.get(thread_id, 0.0) + (machine.cpu_s() or 0.0) - began_s
+        _collected[thread_id] = _collected.get(thread_id, 0.0) + (machine.cpu_s(thread_id) or 0.0) - began_s
 
 
 def measure_collections() -> None:
@@ -148,7 +151,10 @@ def is_traced_by(frame: FrameType, inner: FrameType) -> bool:
     return code is inner.f_code
 
 
+# From Python 3.12 on.
+_monitoring: Any = getattr(sys, "monitoring", None)
+
+
 def is_debugged() -> bool:
     """A debugger is attached to the whole process, as those of editors are."""
-    monitoring: Any = getattr(sys, "monitoring", None)  # from Python 3.12 on
-    return monitoring is not None and monitoring.get_tool(monitoring.DEBUGGER_ID) is not None
+    return _monitoring is not None and _monitoring.get_tool(_monitoring.DEBUGGER_ID) is not None

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import LimitExceededError
 from . import own_time
-from .own_time import OwnTime, is_debugger, is_import, is_traced_by
+from .own_time import OwnTime, is_debugged, is_debugger, is_import, is_traced_by
 
 if TYPE_CHECKING:
     from ..engine import Transaction
@@ -112,11 +112,14 @@ class _Watch(OwnTime):
     logged = False
 
     def __init__(self, path: str, transaction: Transaction, limit_s: float, thread_id: int) -> None:
-        super().__init__(thread_id)
+        OwnTime.__init__(self, thread_id)
         self.path = path
         self.transaction = transaction
         self.limit_s = limit_s
-        self.excused_s_max = transaction.limits.uncounted_time_s_max
+
+    @property
+    def excused_s_max(self) -> float:
+        return self.transaction.limits.uncounted_time_s_max
 
     @property
     def left_s(self) -> float:
@@ -229,10 +232,9 @@ class _Watchdog:
             self.armed[watch.thread_id] = watch
             self._armed_since_look = True
             self._limit_s = watch.limit_s
-            sample_s = watch.limit_s / _SAMPLE_COUNT
-            if watch.began_s + sample_s < self._looks_at:
-                self._looks_at = watch.began_s + sample_s
-                self._planned_s = sample_s
+            if watch.began_s + watch.limit_s / _SAMPLE_COUNT < self._looks_at:
+                self._planned_s = watch.limit_s / _SAMPLE_COUNT
+                self._looks_at = watch.began_s + self._planned_s
                 self._news.set()
             if self._needs_thread:
                 self._needs_thread = False
@@ -340,10 +342,6 @@ _watchdog = _Watchdog()
 os.register_at_fork(after_in_child=_watchdog.__init__)
 
 
-def _is_traced() -> bool:
-    return sys.gettrace() is not None or own_time.is_debugged()
-
-
 def call(
     handler: Callable[..., Any], ctx: object, named: dict[str, Any], *, path: str, transaction: Transaction
 ) -> Any:
@@ -354,7 +352,7 @@ def call(
     """
     limit_s = transaction.limits.user_time_s_max
     thread_id = threading.get_ident()
-    if limit_s == math.inf or thread_id in _watchdog.armed or _is_traced():
+    if limit_s == math.inf or thread_id in _watchdog.armed or sys.gettrace() is not None or is_debugged():
         return handler(ctx, **named)
     watch = _Watch(path, transaction, limit_s, thread_id)
     _watchdog.arm(watch)
@@ -374,6 +372,7 @@ def call(
             _watchdog.disarm(watch)
     except Interrupted:
         _watchdog.disarm(watch)
+    # More of its own time cannot have passed than time.
     over_s = own_time.machine.now_s() - watch.began_s - limit_s
     if over_s > 0 and not watch.stopping:
         over_s = watch.finish()
