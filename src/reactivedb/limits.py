@@ -53,6 +53,12 @@ class Limits:
     # Of an action that runs as a job: one that hangs must not hold its job, and its cron job, for ever.
     # Convex gives actions 10 to 30 minutes.
     action_time_s_max: float = 1_800.0
+    # Threads of actions with `thread=True` at once, those that were left behind included; others wait. Each
+    # takes some 100 KiB, and a share of the interpreter's lock.
+    action_threads_max: int = 64
+    # How long an action in a thread that was cancelled, or whose database closes, may take to end before it
+    # is left behind: what a server gives its requests when it ends.
+    action_thread_stop_s: float = 5.0
     # Actions that run as jobs at once; others that are due wait. Each costs some 10 KiB, and what it holds
     # outside.
     running_jobs_max: int = 1_000

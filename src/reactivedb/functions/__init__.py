@@ -5,6 +5,7 @@ from .crons import BoundCron, Cron, Crons
 from .deployment import Deployment
 from .environment import Environment, declared_environment, stored_value
 from .failure import CallError, describe, kept_text
+from .far_host import FarHost
 from .file_links import Ticket
 from .file_storage import FILES_PATH, UPLOAD_PATH, AsyncFiles, Blob, FileReader, FileWriter
 from .file_transfer import FileHost, FileTransfer, OpenFile
@@ -45,6 +46,8 @@ from .scheduler import Scheduler
 from .system import JOBS, SYSTEM_TABLES
 from .system_api import SCHEMAS_PATH
 from .system_environment import LIST_VARIABLES, UPDATE_VARIABLES
+from .thread_run import ThreadRun
+from .thread_run import current as current_thread_run
 from .upsert import Upserted
 
 __all__ = [
@@ -68,6 +71,7 @@ __all__ = [
     "Crons",
     "Deployment",
     "Environment",
+    "FarHost",
     "FileHost",
     "FileReader",
     "FileTransfer",
@@ -97,11 +101,13 @@ __all__ = [
     "RunResult",
     "Runner",
     "Scheduler",
+    "ThreadRun",
     "Ticket",
     "Upserted",
     "UserIdentity",
     "action",
     "call_action",
+    "current_thread_run",
     "declared_environment",
     "describe",
     "encoded_result",

@@ -71,7 +71,14 @@ class _RuntimeCollector(Collector):
         yield runs
         yield seconds
         yield _histogram("run_duration_seconds", "How long runs took.", meters.runs)
-        yield _gauge("actions_running", "Actions that have not ended.", self._runtime.actions.running)
+        actions = self._runtime.actions
+        yield _gauge("actions_running", "Actions that have not ended.", actions.running)
+        yield _gauge("action_threads", "Threads of actions that have not ended.", actions.threads.running)
+        yield _counter(
+            "actions_abandoned",
+            "Actions that did not end when they were cancelled, left behind in their threads.",
+            actions.threads.abandoned_count,
+        )
 
     def _commits(self) -> Iterator[Metric]:
         committer = self._runtime.engine.committer
