@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from inline_app import app_of
+from inline_app import app_of, module_of
 
 import reactivedb as rdb
 from reactivedb.app import Database
@@ -64,6 +66,7 @@ class Stage:
 
 
 stage: list[Stage] = []
+tasks: list[asyncio.Task[None]] = []
 
 
 @rdb.action(thread=True)
@@ -177,7 +180,7 @@ async def leave_a_task(ctx: rdb.ActionCtx) -> None:
             await stage[0].attempt(lambda: ctx.run_mutation(write, "never"))
             stage[0].ended.set()
 
-    stage.append(asyncio.create_task(later()))  # type: ignore[arg-type]
+    tasks[:] = [asyncio.create_task(later())]
     await asyncio.sleep(0)
 
 
@@ -285,7 +288,7 @@ def test_all_of_the_context_works_from_a_thread(db: Database, now: Stage) -> Non
 
 def test_lines_of_the_thread_and_of_what_it_calls_are_the_runs_own(db: Database) -> None:
     logs: list[list[str]] = []
-    db.runtime.report.on_run = lambda run: logs.append(run.log_lines)
+    db.runtime.report.on_run = lambda run: logs.append(list(run.log_lines))
     db.action(reach)
     assert logs[-1][:2] == ["[LOG] 'from the thread'", "[LOG] 'wrote' 'one'"]
 
@@ -431,3 +434,110 @@ def test_an_action_in_a_thread_is_refused_one_more_rather_than_left_waiting_for_
             db.action(reach)
         assert caught.value.code == "TooManyActionThreads"
         assert db.action(far) == "reactivedb notes:far"
+
+
+@rdb.internal_action(thread=True)
+async def tick(ctx: rdb.ActionCtx) -> None:
+    await ctx.run_mutation(write, threading.current_thread().name)
+
+
+def test_a_cron_job_runs_in_a_thread_too() -> None:
+    clock = FakeClock()
+    crons = rdb.Crons()
+    crons.interval("tick", tick, minutes=1)
+    app = rdb.App(module_of(Note, write, texts, tick), root="", crons=crons)
+    with app.open(clock=clock) as db:
+        db.run_until_idle()
+        assert db.query(texts) == ["reactivedb notes:tick"]
+        clock.advance(60)
+        db.run_until_idle()
+        assert len(db.query(texts)) == 2
+
+
+@rdb.action(thread=True)
+async def write_past_its_context(ctx: rdb.ActionCtx) -> None:
+    stage[0].block()
+    for write_it in (lambda: databases[0].mutation(write, "never"), lambda: databases[0].query(texts)):
+        try:
+            write_it()
+            stage[0].met.append("done")
+        except rdb.RequestError as error:
+            stage[0].met.append(error.code)
+    stage[0].ended.set()
+
+
+databases: list[Database] = []
+
+
+def test_a_fenced_run_writes_by_no_other_way_either(now: Stage) -> None:
+    limits = rdb.Limits(action_thread_stop_s=0.02)
+    with app_of(
+        Note, write, texts, cancel, schedule_past, write_past_its_context, limits=limits
+    ).open() as db:
+        databases[:] = [db]
+        id = db.mutation(schedule_past)
+        assert now.blocks.wait(LONG_S)
+        db.mutation(cancel, id)
+        db.run_until_idle()
+        now.go.set()
+        assert now.ended.wait(LONG_S)
+        assert now.met == ["ActionFenced", "done"]
+        assert db.query(texts) == []
+
+
+@rdb.mutation
+def schedule_past(ctx: rdb.MutationCtx) -> str:
+    return ctx.scheduler.run_after(0, write_past_its_context)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(), reason="looks at the files that this process has open"
+)
+def test_what_a_thread_that_was_left_behind_has_open_is_closed(tmp_path: Path, now: Stage) -> None:
+    limits = rdb.Limits(action_thread_stop_s=0.02)
+    with app_of(*MEMBERS, limits=limits).open(tmp_path / "data.db") as db:
+        id = db.mutation(schedule)
+        assert now.blocks.wait(LONG_S)
+        assert open_below(tmp_path, "files") == 1
+        db.mutation(cancel, id)
+        db.run_until_idle()
+        assert open_below(tmp_path, "files") == 0
+
+
+def open_below(folder: Path, word: str) -> int:
+    """Files of a folder that this process has open, of those with a word in their path."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    targets: list[str] = []
+    for link in links:
+        try:
+            targets.append(str(link.readlink()))
+        except FileNotFoundError:  # that of the listing itself
+            continue
+    return sum(target.startswith(str(folder)) and word in target for target in targets)
+
+
+@pytest.mark.slow
+def test_the_process_ends_although_a_thread_blocks_for_ever(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import threading\n"
+        "import reactivedb as rdb\n"
+        "blocks = threading.Event()\n"
+        "@rdb.action(thread=True)\n"
+        "async def block(ctx: rdb.ActionCtx) -> None:\n"
+        "    blocks.set()\n"
+        "    threading.Event().wait()\n"
+        "@rdb.mutation\n"
+        "def start(ctx: rdb.MutationCtx) -> None:\n"
+        "    ctx.scheduler.run_after(0, block)\n"
+        "if __name__ == '__main__':\n"
+        "    import program\n"
+        "    with rdb.App(program, root='', limits=rdb.Limits(action_thread_stop_s=0.05)).open() as db:\n"
+        "        db.mutation(program.start)\n"
+        "        program.blocks.wait()\n"
+        "    print('closed')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(program)], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
