@@ -100,6 +100,11 @@ class Limits:
     # their own each; without a bound, one client could follow thousands of the largest results.
     live_results_size_bytes_max: int = 256 * MIB
 
+    # A live query that was stopped for its time is run again after 1, 4, 16 and 64 s: by then a machine that
+    # was busy for a moment is so no more. Each run may hold up everybody for `user_time_s_max`.
+    live_query_retry_delay_s: float = 1.0
+    live_query_retry_count_max: int = 4
+
     # The newest commits, kept for consumers of the log that lag behind and for checking conflicts.
     commit_history_size_bytes_max: int = 16 * MIB
 

@@ -41,6 +41,7 @@ from .actions import NO_REQUEST, Actions
 from .admission import Admission
 from .calls import CallResult, args_of
 from .delivery import Delivery
+from .live_tries import LiveTries
 from .load import Load
 from .relief import Relief
 from .run_report import RunReport
@@ -85,6 +86,7 @@ class Runtime:
         self.delivery = Delivery(
             self.engine, self.cache, self.jobs, tasks=self.tasks, syncs=self.report.meters.syncs
         )
+        self.live_tries = LiveTries(self.engine, self.cache, self.delivery)
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
         self.admission = Admission(app.limits, Load(app.limits, lambda turned: self.loop.call_soon(turned)))
         self.relief = Relief(
@@ -112,6 +114,7 @@ class Runtime:
             if self.jobs.enabled:
                 self.tasks.start(self.jobs.run)
             self.schema_work.start()
+            self.tasks.start(self.live_tries.run)
             self.tasks.start(self.files.sweep)
             await self.tasks.run(started)
         finally:
@@ -329,6 +332,7 @@ class Runtime:
         return (
             self.schema_work.is_idle
             and self.jobs.is_idle
+            and self.live_tries.is_idle
             and not self.files.is_sweeping
             and not self.actions.running
             and self.delivery.is_idle

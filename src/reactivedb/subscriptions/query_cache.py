@@ -25,6 +25,7 @@ from ..functions import CallError, Identity, Kind, Runner, RunResult, encoded_re
 from ..protocol import normalize_path
 from ..values import Value, encode
 from .lanes import Lanes
+from .second_tries import SecondTries
 from .tracker import Tracker, Watch
 
 # What an entry with one read takes beside its result (measured, `benchmarks/bench_slow_clients.py`).
@@ -161,6 +162,7 @@ class QueryCache:
         self._live: dict[LiveQuery, list[Place]] = {}
         self._at: dict[Place, LiveQuery] = {}
         self._stale: Lanes[LiveQuery] = Lanes()
+        self.tries: SecondTries[LiveQuery] = SecondTries(engine.limits, engine.clock.now_ns)
         # Nobody holds these any more, but they are still true: kept in case somebody asks again.
         self._idle: OrderedDict[LiveQuery, int] = OrderedDict()
         self._idle_size_bytes = 0
@@ -232,7 +234,8 @@ class QueryCache:
         live.holders.pop(holder, None)
         if live.holders:
             return
-        if live.stale or live.result is None:
+        # One that was stopped for its time may be right when somebody asks again.
+        if live.stale or live.result is None or live in self.tries:
             self._drop(live)
             return
         size = live.result.size_bytes + _ENTRY_SIZE_BYTES
@@ -252,6 +255,7 @@ class QueryCache:
         self._tracker.forget(live.watches)
         live.watches = []
         self._stale.discard(live)
+        self.tries.forget(live)
         for place in self._live.pop(live):
             del self._at[place]
 
@@ -290,6 +294,12 @@ class QueryCache:
         if live.began_anew:
             self._put(live)
 
+    def try_again(self) -> None:
+        """Mark what was stopped for its time and is due."""
+        for live in self.tries.take_due():
+            if not live.stale:
+                self._mark_stale(live)
+
     def refresh(self, *, budget_s: float = math.inf) -> None:
         """Run what is stale at the newest state, and tell those who hold what has changed.
 
@@ -312,6 +322,7 @@ class QueryCache:
         began = time.perf_counter()
         run = self._run_function(live)
         self._on_run(live, run, time.perf_counter() - began)
+        self.tries.ran(live, run.error)
         if run.saw_identity and not live.identity_bound:
             live.identity_bound = True
             self._hide(live)
