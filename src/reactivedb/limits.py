@@ -53,6 +53,9 @@ class Limits:
     # Of an action that runs as a job: one that hangs must not hold its job, and its cron job, for ever.
     # Convex gives actions 10 to 30 minutes.
     action_time_s_max: float = 1_800.0
+    # A turn of the event loop that takes longer is logged with the stack that blocks it: by then everybody
+    # else waits noticeably. `math.inf` looks at none.
+    loop_blocked_s: float = 1.0
     # Threads of actions with `thread=True` at once, those that were left behind included; others wait. Each
     # takes some 100 KiB, and a share of the interpreter's lock.
     action_threads_max: int = 64

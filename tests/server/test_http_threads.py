@@ -93,6 +93,12 @@ async def nothing(ctx: rdb.ActionCtx, request: Request) -> Response:
     return None  # type: ignore[return-value]
 
 
+@router.get("/blocks")
+async def blocks_the_loop(ctx: rdb.ActionCtx, request: Request) -> Response:
+    stage[0].block()
+    return PlainTextResponse("blocked")
+
+
 @router.get("/quick")
 async def quick(ctx: rdb.ActionCtx, request: Request) -> Response:
     return PlainTextResponse("quick")
@@ -107,7 +113,7 @@ def now() -> Iterator[Stage]:
 
 @pytest.fixture
 def deployment() -> Iterator[Deployment]:
-    limits = rdb.Limits(action_thread_stop_s=0.05)
+    limits = rdb.Limits(action_thread_stop_s=0.05, loop_blocked_s=0.1)
     deployment = Deployment(rdb.App(module, root="", http=router, limits=limits))
     yield deployment
     deployment.stop()
@@ -166,3 +172,24 @@ def test_a_handler_whose_client_leaves_while_it_blocks_is_fenced(
     assert now.ended.wait(LONG_S)
     assert now.met == ["ActionFenced"]
     assert httpx.get(f"{urls.site}/quick", timeout=LONG_S).text == "quick"
+
+
+def test_a_handler_that_blocks_the_loop_is_counted_and_logged_with_its_route(
+    deployment: Deployment, urls: Urls, now: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    getting = threading.Thread(target=lambda: httpx.get(f"{urls.site}/blocks", timeout=LONG_S))
+    getting.start()
+    assert now.blocks.wait(LONG_S)
+    meters = deployment.database.runtime.report.meters
+    waiting = threading.Event()
+    before = meters.loop_blocks
+    while meters.loop_blocks == before:
+        waiting.wait(0.01)
+    assert "by `GET /blocks`" in caplog.text
+    assert f"{__file__}:" in caplog.text
+    now.go.set()
+    getting.join(LONG_S)
+    metrics = httpx.get(f"{urls.main}/metrics", timeout=LONG_S).text
+    figures = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
+    assert float(figures["reactivedb_loop_blocks_total"]) >= 1
+    assert float(figures["reactivedb_loop_blocked_seconds_total"]) > 0.1

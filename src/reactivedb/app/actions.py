@@ -7,10 +7,12 @@ action sees it. Until it has ended, and for a client's action until it is answer
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -65,6 +67,18 @@ class Actions:
     def retire(self, functions: Iterable[FunctionDefinition]) -> None:
         """A reload replaces these."""
         self._retired.update((id(known.reference), known) for known in functions)
+
+    def handlers(self) -> Iterator[tuple[CodeType, str]]:
+        """The code of every function and route, with its path; of routes, with the method."""
+        known = [*self._retired.values(), *self._runtime.runner.registry]
+        named = [(each.reference.handler, each.path) for each in known]
+        named += [
+            (route.handler, f"{route.method} {route.pattern}") for route in self._runtime.app.http or ()
+        ]
+        for handler, path in named:
+            code = getattr(inspect.unwrap(handler), "__code__", None)
+            if code is not None:
+                yield code, path
 
     def start(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a client's action and answer it, as a task of the database's own."""

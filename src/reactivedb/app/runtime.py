@@ -37,10 +37,12 @@ from ..functions import (
 )
 from ..storage import FileStore, Storage
 from ..subscriptions import QueryCache, QuerySet
+from . import heartbeat
 from .actions import NO_REQUEST, Actions
 from .admission import Admission
 from .calls import CallResult, args_of
 from .delivery import Delivery
+from .heartbeat import Pulse
 from .live_tries import LiveTries
 from .load import Load
 from .relief import Relief
@@ -108,6 +110,8 @@ class Runtime:
     async def serve(self, started: Callable[[], None]) -> None:
         """Run jobs, actions and deliveries until `stop` or cancellation, then make all durable and close."""
         self.delivery.begin()
+        pulse = Pulse(self.limits.loop_blocked_s, self.report.meters, self.actions.handlers)
+        heartbeat.heart.begin(pulse)
         try:
             self.jobs.recover()
             self.jobs.deploy(self.app.crons)
@@ -118,6 +122,7 @@ class Runtime:
             self.tasks.start(self.files.sweep)
             await self.tasks.run(started)
         finally:
+            heartbeat.heart.end(pulse)
             self._closed = True
             self.jobs.end()
             self.delivery.end()

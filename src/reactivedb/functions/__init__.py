@@ -14,6 +14,7 @@ from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
 from .log_lines import without_surrogates
 from .moment import now_ms, random
+from .own_time import OwnTime, is_debugger, measure_collections, now_s
 from .ownership import own
 from .pagination import PaginationOptions, PaginationResult
 from .query import OrderedQuery, Query, range_of
@@ -43,6 +44,7 @@ from .runner import (
     run_outside,
 )
 from .scheduler import Scheduler
+from .stacks import place_of, stack_of, user_frame
 from .system import JOBS, SYSTEM_TABLES
 from .system_api import SCHEMAS_PATH
 from .system_environment import LIST_VARIABLES, UPDATE_VARIABLES
@@ -86,6 +88,7 @@ __all__ = [
     "MutationCtx",
     "OpenFile",
     "OrderedQuery",
+    "OwnTime",
     "PaginationOptions",
     "PaginationResult",
     "Query",
@@ -114,15 +117,21 @@ __all__ = [
     "internal_action",
     "internal_mutation",
     "internal_query",
+    "is_debugger",
     "kept_text",
+    "measure_collections",
     "mutation",
     "now_ms",
+    "now_s",
     "own",
+    "place_of",
     "query",
     "random",
     "range_of",
     "request_id_of",
     "run_outside",
+    "stack_of",
     "stored_value",
+    "user_frame",
     "without_surrogates",
 ]

@@ -58,6 +58,11 @@ class SystemMachine:
 machine: Machine = SystemMachine()
 
 
+def now_s() -> float:
+    """By the machine's clock that never goes back."""
+    return machine.now_s()
+
+
 class OwnTime:
     """The own time of one thread since this was made."""
 

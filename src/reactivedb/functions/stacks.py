@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
 import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-_PACKAGE: Final = str(Path(__file__).parent.parent)
+PACKAGE: Final = str(Path(__file__).parent.parent) + os.sep
+LIBRARIES: Final = (
+    "<frozen ",
+    *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+)
 # Of a deep stack, the part that is shown: what blocks is at its end.
 _FRAMES_SHOWN: Final = 20
+_LOOP: Final = ("asyncio/events.py", "asyncio/runners.py")
 
 
 def place_of(frame: FrameType | None) -> str:
@@ -20,10 +27,19 @@ def place_of(frame: FrameType | None) -> str:
 
 
 def stack_of(frame: FrameType | None) -> str:
-    """The stack without the frames of this package, innermost last, one frame a line."""
-    lines = [
-        f"    {each.filename}:{each.lineno} in {each.name}"
-        for each in traceback.extract_stack(frame)
-        if not each.filename.startswith(_PACKAGE)
-    ]
+    """What a loop calls, without the frames of this package, innermost last, one frame a line."""
+    lines: list[str] = []
+    for each in traceback.extract_stack(frame):
+        if each.filename.endswith(_LOOP):
+            lines.clear()
+        elif not each.filename.startswith(PACKAGE):
+            lines.append(f"    {each.filename}:{each.lineno} in {each.name}")
     return "\n".join(lines[-_FRAMES_SHOWN:])
+
+
+def user_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the application's own code, or of all where there is none."""
+    found = frame
+    while found is not None and found.f_code.co_filename.startswith((PACKAGE, *LIBRARIES)):
+        found = found.f_back
+    return frame if found is None else found

@@ -27,16 +27,15 @@ import logging
 import math
 import os
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..errors import LimitExceededError
 from . import own_time
 from .own_time import OwnTime, is_debugged, is_debugger, is_import, is_traced_by
+from .stacks import LIBRARIES, PACKAGE
 
 if TYPE_CHECKING:
     from ..engine import Transaction
@@ -49,12 +48,6 @@ _RETRY_S: Final = 0.002
 _STUCK_S: Final = 0.1
 # Samples within a limit: an import or a debugger is noticed by them.
 _SAMPLE_COUNT: Final = 8
-
-_PACKAGE: Final = str(Path(__file__).parent.parent) + os.sep
-_LIBRARIES: Final = (
-    "<frozen ",
-    *{sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
-)
 
 _set_async_exc: Final = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.py_object)(
     ("PyThreadState_SetAsyncExc", ctypes.pythonapi)
@@ -190,7 +183,7 @@ class _Watch(OwnTime):
         again = _traced(self.thread_id)
         frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
         while frame is not None and frame.f_code is not call.__code__:
-            if not frame.f_code.co_filename.startswith(_PACKAGE):
+            if not frame.f_code.co_filename.startswith(PACKAGE):
                 frame.f_trace = again
             frame = frame.f_back
         sys.settrace(_ignore_new_frames)
@@ -329,9 +322,9 @@ def _is_stoppable(frame: FrameType | None) -> bool:
     """The function's own code runs, or a library that it called, not the engine or one that that called."""
     while frame is not None and frame.f_code is not call.__code__:
         file = frame.f_code.co_filename
-        if file.startswith(_PACKAGE):
+        if file.startswith(PACKAGE):
             return False
-        if not file.startswith(_LIBRARIES):
+        if not file.startswith(LIBRARIES):
             return True
         frame = frame.f_back
     return frame is not None

@@ -48,6 +48,7 @@ class _RuntimeCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield from self._functions()
+        yield from self._loop()
         yield from self._commits()
         yield from self._live_queries()
         yield from self._sockets()
@@ -78,6 +79,13 @@ class _RuntimeCollector(Collector):
             "actions_abandoned",
             "Actions that did not end when they were cancelled, left behind in their threads.",
             actions.threads.abandoned_count,
+        )
+
+    def _loop(self) -> Iterator[Metric]:
+        meters = self._runtime.report.meters
+        yield _counter("loop_blocks", "How often something blocked the event loop.", meters.loop_blocks)
+        yield _counter(
+            "loop_blocked_seconds", "For how long the event loop was blocked.", meters.loop_blocked_s
         )
 
     def _commits(self) -> Iterator[Metric]:
