@@ -42,9 +42,9 @@ class LiveTries:
         while True:
             self._wake = anyio.Event()
             with self._engine.lock:
-                self._cache.try_again()
+                if self._cache.try_again():
+                    self._delivery.committed()
                 next_ns = self._cache.tries.next_ns
-            self._delivery.committed()
             await self._wait(next_ns)
 
     async def _wait(self, next_ns: int | None) -> None:

@@ -294,11 +294,13 @@ class QueryCache:
         if live.began_anew:
             self._put(live)
 
-    def try_again(self) -> None:
-        """Mark what was stopped for its time and is due."""
-        for live in self.tries.take_due():
+    def try_again(self) -> bool:
+        """Mark what was stopped for its time and is due; True if there was any."""
+        due = self.tries.take_due()
+        for live in due:
             if not live.stale:
                 self._mark_stale(live)
+        return bool(due)
 
     def refresh(self, *, budget_s: float = math.inf) -> None:
         """Run what is stale at the newest state, and tell those who hold what has changed.
