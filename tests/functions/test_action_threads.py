@@ -16,6 +16,7 @@ from inline_app import app_of, module_of
 
 import reactivedb as rdb
 from reactivedb.app import Database
+from reactivedb.functions import ThreadRun
 from reactivedb.testing import FakeClock
 
 # More than any machine takes; what is not waited for has a limit of its own.
@@ -190,6 +191,11 @@ def schedule(ctx: rdb.MutationCtx) -> str:
 
 
 @rdb.mutation
+def schedule_calling(ctx: rdb.MutationCtx, called: str) -> str:
+    return ctx.scheduler.run_after(0, call_and_block, called)
+
+
+@rdb.mutation
 def cancel(ctx: rdb.MutationCtx, id: str) -> None:
     ctx.scheduler.cancel(id)
 
@@ -214,15 +220,36 @@ async def call_near(ctx: rdb.ActionCtx) -> None:
 @rdb.action
 async def near_and_wait(ctx: rdb.ActionCtx) -> None:
     stage[0].blocks.set()
+    await wait_and_read(ctx)
+
+
+async def wait_and_read(ctx: rdb.ActionCtx) -> None:
     try:
         await anyio.sleep(LONG_S)
     finally:
         stage[0].met.append("cancelled")
+        with anyio.CancelScope(shield=True):
+            await stage[0].attempt(lambda: ctx.run_query(texts))
+        stage[0].ended.set()
+
+
+@rdb.internal_action(thread=True)
+async def far_and_wait(ctx: rdb.ActionCtx) -> None:
+    stage[0].blocks.set()
+    await wait_and_read(ctx)
+
+
+@rdb.action(thread=True)
+async def call_and_block(ctx: rdb.ActionCtx, called: str) -> None:
+    tasks[:] = [asyncio.create_task(ctx.run_action(far_and_wait if called == "far" else near_and_wait))]
+    assert await asyncio.to_thread(stage[0].blocks.wait, LONG_S)
+    stage[0].blocks.clear()
+    stage[0].block()
 
 
 MEMBERS = (
     Note, write, texts, states, block, hold_on, reach, near, far, fail, refuse, leave_a_task, schedule,
-    cancel, wait_there, call_near, near_and_wait,
+    cancel, wait_there, call_near, near_and_wait, far_and_wait, call_and_block, schedule_calling,
 )  # fmt: skip
 
 
@@ -392,7 +419,40 @@ def test_what_an_action_in_a_thread_has_called_is_cancelled_with_it(now: Stage) 
         calling, _ = start(lambda: db.action(call_near))
         assert now.blocks.wait(LONG_S)
     joined(calling)
-    assert now.met == ["cancelled"]
+    assert now.met == ["cancelled", "done"]
+
+
+@pytest.mark.parametrize("called", ["near", "far"])
+def test_what_an_action_that_blocks_has_called_is_cancelled_and_fenced_with_it(
+    now: Stage, called: str
+) -> None:
+    with app_of(*MEMBERS, limits=rdb.Limits(action_thread_stop_s=0.05)).open() as db:
+        id = db.mutation(schedule_calling, called)
+        while db.runtime.actions.running < 2 or not now.thread:
+            assert now.blocks.wait(LONG_S)
+        db.mutation(cancel, id)
+        # The one that called it blocks all the while.
+        assert now.ended.wait(LONG_S)
+        assert now.met == ["cancelled", "ActionFenced"]
+
+
+def test_a_call_that_was_on_its_way_when_the_fence_was_set_does_not_begin() -> None:
+    async def main() -> None:
+        begun: list[str] = []
+
+        async def begin() -> None:
+            begun.append("begun")
+
+        async def nothing() -> None: ...
+
+        run = ThreadRun("notes:any", stop_s=LONG_S, on_gone=lambda: None)
+        on_its_way = run._begin(begin)  # pyright: ignore[reportPrivateUsage]
+        await run.run(nothing)
+        with pytest.raises(rdb.RequestError) as caught:
+            await on_its_way
+        assert (caught.value.code, begun) == ("ActionFenced", [])
+
+    anyio.run(main)
 
 
 def test_an_asynchronous_database_runs_them_too(now: Stage) -> None:

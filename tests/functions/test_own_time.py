@@ -184,12 +184,12 @@ def test_a_watchdog_that_begins_measures_collections(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`slow_to_import` takes half a minute."""
+    """`slow_to_import` takes a quarter of a minute."""
     paced = ModuleType("paced")
     paced.__dict__["machine"] = machine
     (tmp_path / "slow_to_import.py").write_text(
         "import paced\n"
-        "for _ in range(240):\n"
+        "for _ in range(120):\n"
         f"    paced.machine.pass_s({SAMPLE_S}, computed_s={SAMPLE_S})\n"
         "value = 1\n"
     )
@@ -227,6 +227,21 @@ def test_an_import_is_neither_stopped_nor_counted_and_told_of_once(
     assert machine.looks in (8, 9)
 
 
+@pytest.mark.usefixtures("slow_module")
+def test_what_a_function_imports_when_it_is_over_its_time_is_imported_whole(db: Database) -> None:
+    def compute_and_import() -> None:
+        machine.looks = 0
+        try:
+            while machine.looks < 100:
+                machine.pass_s(SAMPLE_S, computed_s=SAMPLE_S)
+        except BaseException:
+            import_it()
+
+    with pytest.raises(rdb.LimitExceededError):
+        run(db, compute_and_import)
+    assert sys.modules["slow_to_import"].value == 1
+
+
 @pytest.mark.usefixtures("slow_module", "db")
 def test_an_import_that_never_ends_is_stopped(caplog: pytest.LogCaptureFixture) -> None:
     with (
@@ -239,11 +254,18 @@ def test_an_import_that_never_ends_is_stopped(caplog: pytest.LogCaptureFixture) 
     assert "`uncounted_time_s_max`" in caplog.text
 
 
+def test_a_debugger_that_does_not_trace_is_known_by_its_name(db: Database) -> None:
+    def inspect_it() -> None:
+        exec("for _ in range(100): machine.pass_s(1.0)", {"__name__": "ipdb.prompt", "machine": machine})
+
+    assert run(db, inspect_it) == "ended"
+
+
 class Prompt(io.StringIO):
-    """Somebody at a debugger's prompt who takes half a minute, then lets the program go on."""
+    """Somebody at a debugger's prompt who takes some seconds, then lets the program go on."""
 
     def readline(self, size: int | None = -1, /) -> str:
-        for _ in range(240):
+        for _ in range(40):
             machine.pass_s(SAMPLE_S)
         return "continue\n"
 

@@ -106,6 +106,7 @@ def test_one_that_nobody_follows_any_more_is_not_tried_and_not_kept(db: Database
     with db.subscribe(texts) as live:
         assert is_stopped(live)
     assert len(db.runtime.cache) == 0
+    db.runtime.cache.check()
     pass_s(db, clock, 100)
     machine_is_busy[0] = False
     with db.subscribe(texts) as live:

@@ -424,6 +424,7 @@ class QueryCache:
         """Assert the invariants that hold between calls."""
         self._tracker.check()
         self._stale.check()
+        assert all(live in self._live for live in self.tries)
         watched = 0
         for live, places in self._live.items():
             assert live.place in places

@@ -6,7 +6,7 @@ that grows fourfold, a few times, for each run may hold up everybody. A run that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Final, Generic, TypeVar
 
 from ..errors import LimitExceededError
@@ -30,6 +30,9 @@ class SecondTries(Generic[Item]):
 
     def __contains__(self, item: Item) -> bool:
         return item in self._stopped
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._stopped)
 
     def ran(self, item: Item, error: BaseException | None) -> None:
         """It has run, and this came of it."""
