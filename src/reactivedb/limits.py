@@ -48,12 +48,24 @@ class Limits:
     # Of one job: its arguments are a part of its document, which is read whenever it is.
     scheduled_call_size_bytes_max: int = 4 * MIB
     nested_call_depth_max: int = 8
-    # By the clock on the wall, beside what the engine takes for what is read and written: while a query or
-    # mutation runs, nobody else does. `math.inf` watches none.
+    # A query's or mutation's own time (`functions/own_time`), beside what the engine takes for what is read
+    # and written: while one runs, nobody else does. `math.inf` watches none.
     user_time_s_max: float = 1.0
+    # What one run may spend in imports and in the garbage collector, which do not count: the largest
+    # libraries take ten seconds from a slow disk.
+    uncounted_time_s_max: float = 60.0
     # Of an action that runs as a job: one that hangs must not hold its job, and its cron job, for ever.
     # Convex gives actions 10 to 30 minutes.
     action_time_s_max: float = 1_800.0
+    # A turn of the event loop that takes longer is logged with the stack that blocks it: by then everybody
+    # else waits noticeably. `math.inf` looks at none.
+    loop_blocked_s: float = 1.0
+    # Threads of actions with `thread=True` at once, those that were left behind included; others wait. Each
+    # takes some 100 KiB, and a share of the interpreter's lock.
+    action_threads_max: int = 64
+    # How long an action in a thread that was cancelled, or whose database closes, may take to end before it
+    # is left behind: what a server gives its requests when it ends.
+    action_thread_stop_s: float = 5.0
     # Actions that run as jobs at once; others that are due wait. Each costs some 10 KiB, and what it holds
     # outside.
     running_jobs_max: int = 1_000
@@ -99,6 +111,11 @@ class Limits:
     # Results of all live queries, each once, whoever follows it. Some ten thousand clients with 25 KiB of
     # their own each; without a bound, one client could follow thousands of the largest results.
     live_results_size_bytes_max: int = 256 * MIB
+
+    # A live query that was stopped for its time is run again after 1, 4, 16 and 64 s: by then a machine that
+    # was busy for a moment is so no more. Each run may hold up everybody for `user_time_s_max`.
+    live_query_retry_delay_s: float = 1.0
+    live_query_retry_count_max: int = 4
 
     # The newest commits, kept for consumers of the log that lag behind and for checking conflicts.
     commit_history_size_bytes_max: int = 16 * MIB

@@ -39,10 +39,13 @@ from ..functions import (
 from ..storage import FileStore, Storage
 from ..subscriptions import QueryCache, QuerySet
 from ..user_code import contained, contained_in_task, is_from_library, is_of
+from . import heartbeat
 from .actions import NO_REQUEST, Actions
 from .admission import Admission
 from .calls import CallResult, args_of
 from .delivery import Delivery
+from .heartbeat import Pulse
+from .live_tries import LiveTries
 from .load import Load
 from .relief import Relief
 from .run_report import RunReport
@@ -87,6 +90,7 @@ class Runtime:
         self.delivery = Delivery(
             self.engine, self.cache, self.jobs, tasks=self.tasks, syncs=self.report.meters.syncs
         )
+        self.live_tries = LiveTries(self.engine, self.cache, self.delivery)
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
         self.admission = Admission(app.limits, Load(app.limits, lambda turned: self.loop.call_soon(turned)))
         self.relief = Relief(
@@ -108,15 +112,19 @@ class Runtime:
     async def serve(self, started: Callable[[], None]) -> None:
         """Run jobs, actions and deliveries until `stop` or cancellation, then make all durable and close."""
         self.delivery.begin()
+        pulse = Pulse(self.limits.loop_blocked_s, self.report.meters, self.actions.handlers)
+        heartbeat.heart.begin(pulse)
         try:
             self.jobs.recover()
             self.jobs.deploy(self.app.crons)
             if self.jobs.enabled:
                 self.tasks.start(self.jobs.run)
             self.schema_work.start()
+            self.tasks.start(self.live_tries.run)
             self.tasks.start(self.files.sweep)
             await self.tasks.run(started)
         finally:
+            heartbeat.heart.end(pulse)
             self._closed = True
             self.jobs.end()
             self.delivery.end()
@@ -332,6 +340,7 @@ class Runtime:
         return (
             self.schema_work.is_idle
             and self.jobs.is_idle
+            and self.live_tries.is_idle
             and not self.files.is_sweeping
             and not self.actions.running
             and self.delivery.is_idle

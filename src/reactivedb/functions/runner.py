@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
 
 import pydantic
 
@@ -23,7 +23,7 @@ from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, Validator, with_code
 from ..storage import FileStore, Outcome
 from ..user_code import contained, contained_in_task, is_from_library, is_of, traceback_of
 from ..values import Value, decode, encode, size_bytes
-from . import guard, lease, log_lines, moment, watchdog
+from . import guard, lease, log_lines, moment, thread_run, watchdog
 from .cascade import Continuation
 from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
@@ -41,6 +41,10 @@ from .system_functions import resume_cascade
 if TYPE_CHECKING:
     from ..limits import Limits
     from .context import ActionCtx
+
+    # Makes the context of an action and runs it where it belongs.
+    Handle: TypeAlias = Callable[[ActionCtx], Coroutine[Any, Any, tuple[Any, Any]]]
+    Within: TypeAlias = Callable[[Handle], Awaitable[tuple[Any, Any]]]
 
 P = ParamSpec("P")
 
@@ -343,6 +347,7 @@ class Runner:
         token = log_lines.current.set(lines)
         limits_token = activate(self.engine.limits)
         try:
+            thread_run.check_current()
             if held is not None:
                 held.check(transaction)
             result.value, result.tree = body(run)
@@ -385,15 +390,15 @@ class Runner:
 
 
 async def call_action(
-    definition: FunctionDefinition, ctx: ActionCtx, named: dict[str, Any], limits: Limits, *, echo: bool
+    definition: FunctionDefinition, within: Within, named: dict[str, Any], limits: Limits, *, echo: bool
 ) -> RunResult:
     """Run an action to its end. Never raises for what it does; cancellation passes through."""
 
-    async def body() -> tuple[Any, Any]:
+    async def handle(ctx: ActionCtx) -> tuple[Any, Any]:
         value = await in_own_task(definition.reference.handler(ctx, **named))
         return value, checked_return(definition, value)
 
-    return await run_outside(body, limits, echo=echo)
+    return await run_outside(lambda: within(handle), limits, echo=echo)
 
 
 async def run_outside(

@@ -23,7 +23,16 @@ from starlette.websockets import WebSocketClose
 
 from ..app import Runtime
 from ..errors import AuthenticationError, ReactiveDBError, RequestError
-from ..functions import ANONYMOUS, ActionCtx, CallError, HttpRoute, Identity, code_of, in_own_task
+from ..functions import (
+    ANONYMOUS,
+    ActionCtx,
+    CallError,
+    HttpRoute,
+    Identity,
+    ThreadRun,
+    code_of,
+    in_own_task,
+)
 from ..limits import ERROR_TEXT_LENGTH_MAX
 from ..text import cut
 from ..user_code import contained_in_task, is_of, name_of, text_of
@@ -104,14 +113,15 @@ class HttpActions:
 
         async def respond(ctx: ActionCtx) -> None:
             async def handle() -> None:
-                response = await route.handler(ctx, request)
-                if not isinstance(response, Response):
-                    raise ReactiveDBError(
-                        f"the handler of `{name}` returned `{type(response).__name__}` - "
-                        "return a Starlette `Response`",
-                        code="NotAResponse",
-                    )
-                await _send_whole(response, scope, reply)
+                if not route.thread:
+                    await _respond(route, ctx, request, reply.send)
+                    return
+
+                async def handle_there(ctx: ActionCtx, run: ThreadRun) -> None:
+                    far = Request(scope, lambda: run.hop(body.receive))
+                    await _respond(route, ctx, far, lambda message: run.hop(lambda: reply.send(message)))
+
+                await self._runtime.actions.in_thread(name, identity, handle_there)
 
             await self._while_wanted(handle, body, reply, name)
 
@@ -191,14 +201,23 @@ class HttpActions:
         return identity
 
 
-async def _send_whole(response: Response, scope: Scope, reply: Reply) -> None:
+async def _respond(route: HttpRoute, ctx: ActionCtx, request: Request, send: Send) -> None:
+    """Have a handler answer, and send all of the answer."""
+    response = await route.handler(ctx, request)
+    if not isinstance(response, Response):
+        raise ReactiveDBError(
+            f"the handler of `{route.method} {route.pattern}` returned `{type(response).__name__}` - "
+            "return a Starlette `Response`",
+            code="NotAResponse",
+        )
+
     # That the client leaves is noticed for the whole handler, not once more for the response.
     async def never_leaves() -> Message:
         await anyio.sleep_forever()
         raise AssertionError
 
     try:
-        await response(scope, never_leaves, reply.send)
+        await response(request.scope, never_leaves, send)
     finally:
         # Or what a stream has open would stay so until it is collected as garbage.
         stream = response.body_iterator if isinstance(response, StreamingResponse) else None

@@ -26,6 +26,7 @@ from ..protocol import normalize_path
 from ..user_code import contained
 from ..values import Value, encode
 from .lanes import Lanes
+from .second_tries import SecondTries
 from .tracker import Tracker, Watch
 
 # What an entry with one read takes beside its result (measured, `benchmarks/bench_slow_clients.py`).
@@ -162,6 +163,7 @@ class QueryCache:
         self._live: dict[LiveQuery, list[Place]] = {}
         self._at: dict[Place, LiveQuery] = {}
         self._stale: Lanes[LiveQuery] = Lanes()
+        self.tries: SecondTries[LiveQuery] = SecondTries(engine.limits, engine.clock.now_ns)
         # Nobody holds these any more, but they are still true: kept in case somebody asks again.
         self._idle: OrderedDict[LiveQuery, int] = OrderedDict()
         self._idle_size_bytes = 0
@@ -233,7 +235,8 @@ class QueryCache:
         live.holders.pop(holder, None)
         if live.holders:
             return
-        if live.stale or live.result is None:
+        # One that was stopped for its time may be right when somebody asks again.
+        if live.stale or live.result is None or live in self.tries:
             self._drop(live)
             return
         # Arguments, kept as bytes and as a value, and the journal may be larger than the result.
@@ -255,6 +258,7 @@ class QueryCache:
         self._tracker.forget(live.watches)
         live.watches = []
         self._stale.discard(live)
+        self.tries.forget(live)
         for place in self._live.pop(live):
             del self._at[place]
 
@@ -293,6 +297,14 @@ class QueryCache:
         if live.began_anew:
             self._put(live)
 
+    def try_again(self) -> bool:
+        """Mark what was stopped for its time and is due; True if there was any."""
+        due = self.tries.take_due()
+        for live in due:
+            if not live.stale:
+                self._mark_stale(live)
+        return bool(due)
+
     def refresh(self, *, budget_s: float = math.inf) -> None:
         """Run what is stale at the newest state, and tell those who hold what has changed.
 
@@ -315,6 +327,7 @@ class QueryCache:
         began = time.perf_counter()
         run = self._run_function(live)
         self._on_run(live, run, time.perf_counter() - began)
+        self.tries.ran(live, run.error)
         if run.saw_identity and not live.identity_bound:
             live.identity_bound = True
             self._hide(live)
@@ -414,6 +427,7 @@ class QueryCache:
         """Assert the invariants that hold between calls."""
         self._tracker.check()
         self._stale.check()
+        assert all(live in self._live for live in self.tries)
         watched = 0
         for live, places in self._live.items():
             assert live.place in places
