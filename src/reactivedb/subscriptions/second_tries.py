@@ -11,6 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from ..errors import LimitExceededError
 from ..limits import Limits
+from ..user_code import is_of
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -36,7 +37,7 @@ class SecondTries(Generic[Item]):
 
     def ran(self, item: Item, error: BaseException | None) -> None:
         """It has run, and this came of it."""
-        if not (isinstance(error, LimitExceededError) and error.code == "FunctionTimeout"):
+        if not (is_of(error, LimitExceededError) and error.code == "FunctionTimeout"):
             self._stopped.pop(item, None)
             return
         count = self._stopped.get(item, (0, None))[0] + 1
