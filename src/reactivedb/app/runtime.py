@@ -352,8 +352,8 @@ class Runtime:
         """The newest timestamp that is durable."""
         return self.engine.committer.durable_ts
 
-    def query_set(self, on_change: Callable[[], None]) -> QuerySet:
-        return QuerySet(self.cache, on_change=on_change)
+    def query_set(self, on_change: Callable[[], None], *, keeps_values: bool = False) -> QuerySet:
+        return QuerySet(self.cache, on_change=on_change, keeps_values=keeps_values)
 
 
 def _no_admin_key(text: str) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from ..functions import Identity
 from ..values import Value
-from .query_cache import LiveQuery, QueryCache, Result
+from .query_cache import LiveQuery, QueryCache
+from .result import Result
 
 
 class HeldQuery:
@@ -44,8 +45,11 @@ class QueryChange:
 class QuerySet:
     """The live queries of one client. The engine's lock guards it."""
 
-    def __init__(self, cache: QueryCache, *, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, cache: QueryCache, *, on_change: Callable[[], None], keeps_values: bool = False
+    ) -> None:
         self._cache = cache
+        self._keeps_values = keeps_values
         self._on_change = on_change
         self._held: dict[int, HeldQuery] = {}
         self._changed: dict[HeldQuery, None] = {}
@@ -67,7 +71,7 @@ class QuerySet:
             ValidationError: `InvalidFunctionPath`; the query is not followed then.
         """
         held = HeldQuery(self, query_id, identity)
-        live = held.live = self._cache.hold(path, args, held, journal=journal)
+        live = held.live = self._cache.hold(path, args, held, journal=journal, keeps_value=self._keeps_values)
         self._held[query_id] = held
         self.mark(held)
         return live
@@ -94,7 +98,7 @@ class QuerySet:
             live = held.live
             assert live is not None
             held.identity = identity
-            now = held.live = self._cache.hold(live.path, live.args, held, journal=live.journal)
+            now = held.live = self._cache.hold_as(live, held)
             # Let go afterwards: a result that stays this client's shall not be dropped in between.
             if now is not live:
                 self._cache.release(live, held)

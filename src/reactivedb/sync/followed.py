@@ -60,7 +60,7 @@ class Followed:
             if len(self._failures) >= self._runtime.limits.queries_per_client_max:
                 raise self._too_many("more queries fail than may be followed") from None
             failure = describe(error, request_id=request_id, production=self._runtime.production)
-            told = QueryChange(change.query_id, Result(None, failure, (), None))
+            told = QueryChange(change.query_id, Result(None, failure, ()))
             self._failures[change.query_id] = self._untold[change.query_id] = told
 
     def _follow(self, change: Add, identity: Identity) -> None:

@@ -23,6 +23,7 @@ from reactivedb.values.value import (
     normalize,
     size_bytes,
 )
+from reactivedb.values.weight import decoded_size_bytes
 
 __all__ = [
     "UNSET",
@@ -35,6 +36,7 @@ __all__ = [
     "decode",
     "decode_id",
     "decode_key",
+    "decoded_size_bytes",
     "depth",
     "dumps",
     "encode",
