@@ -63,6 +63,14 @@ class Share:
         # Called when nothing is held any more.
         self.forget = forget
 
+    def lacks(self, size_bytes: int) -> bool:
+        """Whether there is no room for one update of that size, and may be some later.
+
+        The connection's own share is not asked, so that its largest update goes out once all before is taken.
+        """
+        held_bytes, maximum = self.held[Resource.BYTES], self.maxima[Resource.BYTES]
+        return self.scope is not Scope.CLIENT and size_bytes <= maximum < held_bytes + size_bytes
+
 
 def limit_name(scope: Scope, resource: Resource) -> str:
     return f"{_NAMES[resource]}{scope.value}_max"
@@ -133,6 +141,17 @@ class Caller:
         over = (share for share in self._shares if share.held[Resource.BYTES] > share.maxima[Resource.BYTES])
         share = next(over, None)
         return None if share is None else limit_name(share.scope, Resource.BYTES)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether an update of that size may be made for it now; so far it has taken all that it was sent."""
+        return not any(share.lacks(size_bytes) for share in self._shares)
+
+    def lacks_room_beside(self, other: Caller, size_bytes: int) -> str | None:
+        """The limit that keeps an update of that size waiting, if the other one draws on it too."""
+        for share in self._shares:
+            if share.lacks(size_bytes) and share in other._shares:
+                return limit_name(share.scope, Resource.BYTES)
+        return None
 
     def give_back(self, resource: Resource, count: int = 1, *, size_bytes: int = 0) -> None:
         for held in (self._held, *(share.held for share in self._shares)):

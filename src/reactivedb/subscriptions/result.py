@@ -15,7 +15,7 @@ from ..functions import CallError
 from ..values import decoded_size_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Result:
     """One result of a live query, shared by all its holders. `json` or `error` is what counts."""
 

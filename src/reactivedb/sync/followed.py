@@ -108,6 +108,10 @@ class Followed:
         """All of it is true at one moment."""
         return self._query_set.is_current
 
+    def news_size_bytes(self, size_of: Callable[[bytes], int] = len) -> int:
+        """About how long what is to be told is."""
+        return self._query_set.changes_size_bytes(size_of)
+
     def take_news(self) -> News:
         """What is to be told; call it when all `is_current`."""
         untold, self._untold = self._untold, {}

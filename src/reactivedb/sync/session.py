@@ -25,6 +25,7 @@ from ..errors import (
     ValidationError,
 )
 from ..functions import Identity, RequestKey, request_id_of
+from ..limits import KIB
 from ..values import loads
 from . import messages
 from .credentials import Credentials
@@ -32,6 +33,8 @@ from .followed import Followed
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
 from .replay import Replay
 
+# Smaller transitions are sent without asking for room.
+_UNPROMISED_BYTES_MAX = 64 * KIB
 _SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
 
 
@@ -83,7 +86,7 @@ class Session:
         self._session_id: str | None = None
         self._credentials = Credentials(runtime, self)
         # What came while a token was being verified, and how large it is.
-        self._unread: deque[str | bytes] = deque()
+        self._unread: deque[bytes] = deque()
         self._unread_size = 0
         # What the client has been told, and what it has asked for.
         self._version = Version()
@@ -98,6 +101,8 @@ class Session:
         self._mutations_pending = 0
         self._actions_running = 0
         self._transition_count = 0
+        # Of transitions that wait until what they tell is durable.
+        self._promised_bytes = 0
         self._ended = False
         # Since when its queries have not been all true at one moment.
         self._behind_since_s: float | None = None
@@ -127,6 +132,13 @@ class Session:
     def _set_aside(self, frame: str | bytes) -> None:
         """Who asks for this is not known yet."""
         limits = self._runtime.limits
+        # One character outside of Latin makes a string two or four times as large.
+        frame = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
+        try:
+            self._caller.take_bytes(len(frame))
+        except LimitExceededError as error:
+            self._close(1013, error.wire_text)
+            return
         self._unread.append(frame)
         self._unread_size += len(frame)
         if (
@@ -140,6 +152,7 @@ class Session:
         while self._unread and not self._ended and not self._credentials.is_verifying:
             frame = self._unread.popleft()
             self._unread_size -= len(frame)
+            self._caller.hold_bytes(-len(frame))
             self._read(frame)
 
     def receive_binary(self) -> None:
@@ -347,8 +360,12 @@ class Session:
             self._fall_behind()
             return None
         self._behind_since_s = None
+        promised_bytes = self._promise()
+        if promised_bytes is None:
+            return None
         news = self._followed.take_news()
         if not news.changes and not self._owed:
+            self._keep_promise(promised_bytes)
             return None
         self._owed = False
         query_set_version, identity_version = self._query_set_version, self._identity_version
@@ -356,6 +373,7 @@ class Session:
         def publish(error: StorageError | None) -> None:
             if self._ended:
                 return
+            self._keep_promise(promised_bytes)
             if error is not None:
                 self._followed.take_back(news)
                 self._owe()
@@ -366,6 +384,24 @@ class Session:
             self._version = end
 
         return publish
+
+    def _promise(self) -> int | None:
+        """Have room for the next transition held; None: there is none, its client is told later."""
+        size_bytes = self._followed.news_size_bytes()
+        if size_bytes <= _UNPROMISED_BYTES_MAX:
+            return 0
+        if self._client is ClientKind.CHUNKS and size_bytes > self._runtime.limits.chunk_size_bytes:
+            size_bytes = self._followed.news_size_bytes(messages.chunked_size_bytes)
+        if not self._runtime.relief.promise(self._caller, size_bytes, self._due):
+            return None
+        self._promised_bytes += size_bytes
+        return size_bytes
+
+    def _keep_promise(self, size_bytes: int) -> None:
+        """What is sent is counted by the transport from now on."""
+        if size_bytes:
+            self._promised_bytes -= size_bytes
+            self._runtime.relief.sent(self._caller, size_bytes)
 
     def _fall_behind(self) -> None:
         """There was no time for all of its queries; the rest of them has the next turns."""
@@ -435,4 +471,8 @@ class Session:
         self._credentials.close()
         self._replay.close()
         self._unread.clear()
+        self._caller.hold_bytes(-self._unread_size)
+        self._unread_size = 0
+        self._keep_promise(self._promised_bytes)
+        self._runtime.relief.forget(self._caller)
         self._followed.clear()
