@@ -129,6 +129,11 @@ class Caller:
         self._admission.draw(self._shares, (Resource.BYTES, size_bytes))
         self._held[Resource.BYTES] += size_bytes
 
+    def hold_answer(self, size_bytes: int) -> None:
+        """Hold an answer, which is there already. Raises: LimitExceededError; too much is held before it."""
+        self._admission.draw(self._shares, (Resource.BYTES, 0))
+        self.hold_bytes(size_bytes)
+
     def hold_bytes(self, size_bytes: int) -> None:
         """Hold that many bytes more, or less, for they cannot be refused any more."""
         self._held[Resource.BYTES] += size_bytes

@@ -39,7 +39,7 @@ from ..storage import FileStore, Storage
 from ..subscriptions import QueryCache, QuerySet
 from .actions import NO_REQUEST, Actions
 from .admission import Admission
-from .calls import CallResult, args_of
+from .calls import Asked, CallResult, args_of
 from .delivery import Delivery
 from .load import Load
 from .relief import Relief
@@ -189,31 +189,38 @@ class Runtime:
 
         Never raises for what the function does; what the answer reflects is durable.
         """
-        allowed = internal or identity.is_admin
         request_id = request_id_of(path, time.time_ns())
-        wanted = None if kind == "any" else Kind(kind)
+        asked = Asked(None if kind == "any" else Kind(kind), path, args, at_ts)
+        # What waits for the disk is the answer's text, not the values that it was made of.
+        result = await self._run(asked, identity, request_id, internal=internal or identity.is_admin)
+        answer = self.answer(result, identity, request_id)
+        del result
         try:
-            if at_ts is not None and not allowed:
+            await self.durable(answer.ts)
+        except StorageError as error:
+            return self._undone(answer, error, identity, request_id)
+        return answer
+
+    async def _run(self, asked: Asked, identity: Identity, request_id: str, *, internal: bool) -> RunResult:
+        """Find, check and run what is asked for."""
+        at_ts = asked.at_ts
+        try:
+            if at_ts is not None and not internal:
                 check_public_at(self.engine, at_ts)
-            definition = self.runner.registry.find(path, wanted, internal=allowed)
-            named = self.runner.parse(definition, args_of(args, self.limits))
+            definition = self.runner.registry.find(asked.path, asked.kind, internal=internal)
+            named = self.runner.parse(definition, args_of(asked.args, self.limits))
             match definition.kind:
                 case Kind.QUERY:
                     run = partial(self.runner.query, definition, named, identity, at_ts=at_ts)
-                    result = self.report.timed(definition, request_id, run)
+                    return self.report.timed(definition, request_id, run)
                 case Kind.MUTATION:
                     run = partial(self.runner.mutation, definition, named, identity)
-                    result = self.report.timed(definition, request_id, run)
+                    return self.report.timed(definition, request_id, run)
                 case Kind.ACTION:
-                    result = await self.actions.run(definition, named, identity, request_id=request_id)
+                    return await self.actions.run(definition, named, identity, request_id=request_id)
         except RequestError as error:
-            self.report.refused(wanted, path, error, request_id)
-            result = RunResult(self.engine.committer.applied_ts, error=error)
-        try:
-            await self.durable(result.ts)
-        except StorageError as error:
-            result.error = error
-        return self.answer(result, identity, request_id)
+            self.report.refused(asked.kind, asked.path, error, request_id)
+            return RunResult(self.engine.committer.applied_ts, error=error)
 
     def start_mutation(
         self,
@@ -240,13 +247,14 @@ class Runtime:
             self.report.refused(Kind.MUTATION, path, error, request_id)
             result = RunResult(self.engine.committer.applied_ts, error=error)
 
+        # What waits for the disk is the answer's text, not the values that it was made of.
+        answer = self.answer(result, identity, request_id)
+
         def durable(error: StorageError | None) -> None:
-            if error is not None:
-                result.error = error
-            done(self.answer(result, identity, request_id))
+            done(answer if error is None else self._undone(answer, error, identity, request_id))
 
         with self.engine.lock:
-            self.engine.committer.when_durable(result.ts, durable)
+            self.engine.committer.when_durable(answer.ts, durable)
         self.committed()
 
     def start_action(
@@ -270,13 +278,22 @@ class Runtime:
 
         async def run() -> None:
             result = await self.actions.run(definition, named, identity, request_id=request_id)
+            answer = self.answer(result, identity, request_id)
             try:
-                await self.durable(result.ts)
+                await self.durable(answer.ts)
             except StorageError as error:
-                result.error = error
-            done(self.answer(result, identity, request_id))
+                answer = self._undone(answer, error, identity, request_id)
+            done(answer)
 
         self.actions.start(run)
+
+    def _undone(
+        self, answer: CallResult, error: StorageError, identity: Identity, request_id: str
+    ) -> CallResult:
+        """What the caller is told instead, because what the answer rests on is not in the file."""
+        return self.answer(
+            RunResult(answer.ts, error=error, log_lines=list(answer.log_lines)), identity, request_id
+        )
 
     def answer(self, result: RunResult, identity: Identity, request_id: str) -> CallResult:
         """What the caller may know of a result."""

@@ -30,6 +30,7 @@ from ..limits import Limits
 from .admin import Addresses, AdminKey
 from .asgi import ReactiveASGI
 from .http_protocol import ReactiveHttpProtocol
+from .malloc import give_back_large_blocks
 from .websocket import ReactiveWebSocketProtocol
 
 DEFAULT_PORT = 3210
@@ -111,7 +112,8 @@ def serve(
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a coroutine function to its end on the fastest event loop there is."""
+    """Run a coroutine function to its end on the fastest event loop there is, in a process of its own."""
+    give_back_large_blocks()
     anyio.run(main, backend_options={"use_uvloop": find_spec("uvloop") is not None})
 
 

@@ -67,6 +67,10 @@ class Call:
     path: str
     args: object
 
+    def without_args(self) -> Call:
+        """As much of it as its answer needs."""
+        return Call(self.is_action, self.request_id, self.path, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -24,9 +24,9 @@ from ..errors import (
     StorageError,
     ValidationError,
 )
-from ..functions import Identity, RequestKey, request_id_of
+from ..functions import Identity, RequestKey, RunResult, request_id_of
 from ..limits import KIB
-from ..values import loads
+from ..values import decoded_size_bytes, loads
 from . import messages
 from .credentials import Credentials
 from .followed import Followed
@@ -93,8 +93,8 @@ class Session:
         self._query_set_version = 0
         self._identity_version = 0
         self._followed = Followed(runtime, self._caller, on_change=self._due)
-        # Of the message that is being handled.
-        self._frame_size_bytes = 0
+        # The message that is being handled.
+        self._frame: str | bytes = b""
         self._owed = False
         self._observed_ts = 0
         self._replay = Replay(self._due)
@@ -122,12 +122,14 @@ class Session:
             self._read(frame)
 
     def _read(self, frame: str | bytes) -> None:
-        self._frame_size_bytes = len(frame)
+        self._frame = frame
         try:
             message = messages.parse_client_message(loads(frame))
             self._handle(message)
         except (ProtocolError, ValidationError) as error:
             self._fatal(error.wire_text)
+        finally:
+            self._frame = b""
 
     def _set_aside(self, frame: str | bytes) -> None:
         """Who asks for this is not known yet."""
@@ -279,15 +281,16 @@ class Session:
         if self._mutations_pending >= self._runtime.limits.pending_mutations_max:
             self._refuse("pending_mutations_max", "as many mutations are waiting")
             return
-        pending = self._begin()
+        pending = self._begin(len(self._frame))
         if pending is None:
             return
         self._mutations_pending += 1
+        asked = call.without_args()
 
         def done(result: CallResult) -> None:
             self._mutations_pending -= 1
             pending.end()
-            self._respond(call, result)
+            self._respond(asked, result)
 
         self._start(self._runtime.start_mutation, call, pending, done)
 
@@ -295,7 +298,13 @@ class Session:
         if self._actions_running >= self._runtime.limits.running_actions_max:
             self._refuse("running_actions_max", "as many actions are running")
             return
-        pending = self._begin()
+        # An action has its arguments for as long as it runs, and not as text.
+        size_bytes = decoded_size_bytes(self._frame)
+        asked = call.without_args()
+        if size_bytes > self._runtime.limits.held_size_bytes_per_client_max:
+            self._respond(asked, self._too_large(call, size_bytes))
+            return
+        pending = self._begin(size_bytes)
         if pending is None:
             return
         self._actions_running += 1
@@ -303,14 +312,28 @@ class Session:
         def done(result: CallResult) -> None:
             self._actions_running -= 1
             pending.end()
-            self._respond(call, result)
+            self._respond(asked, result)
 
         self._start(self._runtime.start_action, call, pending, done)
 
-    def _begin(self) -> Pending | None:
-        """Have the request of the message in hand counted; None: it is refused, the connection closed."""
+    def _too_large(self, call: Call, size_bytes: int) -> CallResult:
+        """What is told of an action whose arguments a connection can never hold."""
+        maximum = self._runtime.limits.held_size_bytes_per_client_max
+        error = LimitExceededError(
+            f"`held_size_bytes_per_client_max` is {maximum} bytes of memory, the arguments of `{call.path}` "
+            f"would take about {size_bytes} - pass less, or store the data as a file and pass its id",
+            code="ArgumentsTooLarge",
+            limit="held_size_bytes_per_client_max",
+            maximum=maximum,
+            asked=size_bytes,
+        )
+        result = RunResult(0, error=error)
+        return self._runtime.answer(result, self._credentials.identity, self._request_id(call.request_id))
+
+    def _begin(self, size_bytes: int) -> Pending | None:
+        """Have a request that takes so much counted; None: it is refused, the connection closed."""
         try:
-            return self._caller.begin(self._frame_size_bytes)
+            return self._caller.begin(size_bytes)
         except LimitExceededError as error:
             self._close(1013, error.wire_text)
             return None
