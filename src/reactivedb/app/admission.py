@@ -149,14 +149,14 @@ class Caller:
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether an update of that size may be made for it now; so far it has taken all that it was sent."""
-        return not any(share.lacks(size_bytes) for share in self._shares)
+        return self.share_without_room(size_bytes) is None
 
-    def lacks_room_beside(self, other: Caller, size_bytes: int) -> str | None:
-        """The limit that keeps an update of that size waiting, if the other one draws on it too."""
-        for share in self._shares:
-            if share.lacks(size_bytes) and share in other._shares:
-                return limit_name(share.scope, Resource.BYTES)
-        return None
+    def share_without_room(self, size_bytes: int) -> Share | None:
+        """The smallest of its shares that has no room for an update of that size."""
+        return next((share for share in self._shares if share.lacks(size_bytes)), None)
+
+    def draws_on(self, share: Share) -> bool:
+        return share in self._shares
 
     def give_back(self, resource: Resource, count: int = 1, *, size_bytes: int = 0) -> None:
         for held in (self._held, *(share.held for share in self._shares)):

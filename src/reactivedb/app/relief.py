@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from .admission import Caller
+from .admission import Caller, Resource, limit_name
 
 # How often it is looked after buffers that are neither empty nor full.
 _LOOK_S = 0.25
@@ -118,11 +118,12 @@ class Relief:
         """For all that wait, one after the other; what they need is held while it is made."""
         made: list[tuple[Caller, int]] = []
         for caller, (size_bytes, _) in self._waiting.items():
-            for unsent in list(self._slow):
-                limit = caller.lacks_room_beside(unsent.caller, size_bytes)
-                if limit is not None:
-                    self._cut_off(unsent, limit)
-            if caller.has_room(size_bytes):
+            while (share := caller.share_without_room(size_bytes)) is not None:
+                slow = next((unsent for unsent in self._slow if unsent.caller.draws_on(share)), None)
+                if slow is None:
+                    break
+                self._cut_off(slow, limit_name(share.scope, Resource.BYTES))
+            else:
                 caller.hold_bytes(size_bytes)
                 made.append((caller, size_bytes))
         for caller, size_bytes in made:
