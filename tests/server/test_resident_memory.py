@@ -160,3 +160,13 @@ def test_a_peer_that_asks_for_large_answers_without_reading_is_answered_no_furth
         for _ in range(20):
             assert server.call("query", "text", number=0, size_bytes=1).status_code == 200
         assert server.peak_bytes - before_bytes < FACTOR * (HELD_BYTES + PAGES_BYTES)
+
+
+def test_recorded_answers_do_not_stay_in_memory(server: SizesServer) -> None:
+    call = {"type": "Mutation", "udfPath": "results:answer", "args": [{"size_bytes": 960_000}]}
+    with server.follower() as raw:
+        before_bytes = server.resident_bytes
+        for number in range(40):
+            raw.sendall(masked(json.dumps({**call, "requestId": number}).encode()))
+            take(raw, 960_000)
+        assert server.resident_bytes - before_bytes < 16 * MIB
