@@ -130,8 +130,13 @@ class QuerySet:
 
     def changes_size_bytes(self, size_of: Callable[[bytes], int] = len) -> int:
         """How long the results that `take_changes` would give are."""
-        results = [held.live.result for held in self._changed if held.live is not None]
-        return sum(size_of(result.json or b"") for result in results if result is not None)
+        size_bytes = 0
+        # A plain loop: this is asked for each client of each commit.
+        for held in self._changed:
+            live = held.live
+            if live is not None and live.result is not None and live.result.json is not None:
+                size_bytes += size_of(live.result.json)
+        return size_bytes
 
     def take_changes(self) -> list[QueryChange]:
         """Everything the client does not know yet; call it when all `is_current`."""

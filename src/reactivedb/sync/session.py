@@ -396,7 +396,8 @@ class Session:
         def publish(error: StorageError | None) -> None:
             if self._ended:
                 return
-            self._keep_promise(promised_bytes)
+            if promised_bytes:
+                self._keep_promise(promised_bytes)
             if error is not None:
                 self._followed.take_back(news)
                 self._owe()
