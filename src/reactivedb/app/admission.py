@@ -65,6 +65,14 @@ class Share:
         # Called when nothing is held any more.
         self.forget = forget
 
+    def lacks(self, size_bytes: int) -> bool:
+        """Whether there is no room for one update of that size, and may be some later.
+
+        The connection's own share is not asked, so that its largest update goes out once all before is taken.
+        """
+        held_bytes, maximum = self.held[Resource.BYTES], self.maxima[Resource.BYTES]
+        return self.scope is not Scope.CLIENT and size_bytes <= maximum < held_bytes + size_bytes
+
 
 def limit_name(scope: Scope, resource: Resource) -> str:
     return f"{_NAMES[resource]}{scope.value}_max"
@@ -123,6 +131,11 @@ class Caller:
         self._admission.draw(self._shares, (Resource.BYTES, size_bytes))
         self._held[Resource.BYTES] += size_bytes
 
+    def hold_answer(self, size_bytes: int) -> None:
+        """Hold an answer, which is there already. Raises: LimitExceededError; too much is held before it."""
+        self._admission.draw(self._shares, (Resource.BYTES, 0))
+        self.hold_bytes(size_bytes)
+
     def hold_bytes(self, size_bytes: int) -> None:
         """Hold that many bytes more, or less, for they cannot be refused any more."""
         self._held[Resource.BYTES] += size_bytes
@@ -135,6 +148,17 @@ class Caller:
         over = (share for share in self._shares if share.held[Resource.BYTES] > share.maxima[Resource.BYTES])
         share = next(over, None)
         return None if share is None else limit_name(share.scope, Resource.BYTES)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether an update of that size may be made for it now; so far it has taken all that it was sent."""
+        return self.share_without_room(size_bytes) is None
+
+    def share_without_room(self, size_bytes: int) -> Share | None:
+        """The smallest of its shares that has no room for an update of that size."""
+        return next((share for share in self._shares if share.lacks(size_bytes)), None)
+
+    def draws_on(self, share: Share) -> bool:
+        return share in self._shares
 
     def give_back(self, resource: Resource, count: int = 1, *, size_bytes: int = 0) -> None:
         for held in (self._held, *(share.held for share in self._shares)):

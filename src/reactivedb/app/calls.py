@@ -25,6 +25,18 @@ class CallResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A call from outside, before anything of it is known to be right."""
+
+    # None: whatever the function is.
+    kind: Kind | None
+    path: str
+    args: object
+    # The state that a query is asked of; None for the newest.
+    at_ts: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunLog:
     """One finished run, for the log of the server."""
 

@@ -42,7 +42,7 @@ from ..user_code import contained, contained_in_task, is_from_library, is_of
 from . import heartbeat
 from .actions import NO_REQUEST, Actions
 from .admission import Admission
-from .calls import CallResult, args_of
+from .calls import Asked, CallResult, args_of
 from .delivery import Delivery
 from .heartbeat import Pulse
 from .live_tries import LiveTries
@@ -199,33 +199,40 @@ class Runtime:
 
         Never raises for what the function does; what the answer reflects is durable.
         """
-        allowed = internal or identity.is_admin
         request_id = request_id_of(path, time.time_ns())
-        wanted = None if kind == "any" else Kind(kind)
+        asked = Asked(None if kind == "any" else Kind(kind), path, args, at_ts)
+        # What waits for the disk is the answer's text, not the values that it was made of.
+        result = await self._run(asked, identity, request_id, internal=internal or identity.is_admin)
+        answer = self.answer(result, identity, request_id)
+        del result
         try:
-            if at_ts is not None and not allowed:
+            await self.durable(answer.ts)
+        except StorageError as error:
+            return self._undone(answer, error, identity, request_id)
+        return answer
+
+    async def _run(self, asked: Asked, identity: Identity, request_id: str, *, internal: bool) -> RunResult:
+        """Find, check and run what is asked for."""
+        at_ts = asked.at_ts
+        try:
+            if at_ts is not None and not internal:
                 check_public_at(self.engine, at_ts)
-            definition = self.runner.registry.find(path, wanted, internal=allowed)
-            named = self.runner.parse(definition, args_of(args, self.limits))
+            definition = self.runner.registry.find(asked.path, asked.kind, internal=internal)
+            named = self.runner.parse(definition, args_of(asked.args, self.limits))
             match definition.kind:
                 case Kind.QUERY:
                     run = partial(self.runner.query, definition, named, identity, at_ts=at_ts)
-                    result = self.report.timed(definition, request_id, run)
+                    return self.report.timed(definition, request_id, run)
                 case Kind.MUTATION:
                     run = partial(self.runner.mutation, definition, named, identity)
-                    result = self.report.timed(definition, request_id, run)
+                    return self.report.timed(definition, request_id, run)
                 case Kind.ACTION:
-                    result = await self.actions.run(definition, named, identity, request_id=request_id)
+                    return await self.actions.run(definition, named, identity, request_id=request_id)
         except BaseException as error:  # validators of the arguments may raise anything
             if is_of(error, StorageError) and is_from_library(error):
                 raise
-            self.report.refused(wanted, path, contained_in_task(error), request_id)
-            result = RunResult(self.engine.committer.applied_ts, error=error)
-        try:
-            await self.durable(result.ts)
-        except StorageError as error:
-            result.error = error
-        return self.answer(result, identity, request_id)
+            self.report.refused(asked.kind, asked.path, contained_in_task(error), request_id)
+            return RunResult(self.engine.committer.applied_ts, error=error)
 
     def start_mutation(
         self,
@@ -252,13 +259,14 @@ class Runtime:
             self.report.refused(Kind.MUTATION, path, contained(error), request_id)
             result = RunResult(self.engine.committer.applied_ts, error=error)
 
+        # What waits for the disk is the answer's text, not the values that it was made of.
+        answer = self.answer(result, identity, request_id)
+
         def durable(error: StorageError | None) -> None:
-            if error is not None:
-                result.error = error
-            done(self.answer(result, identity, request_id))
+            done(answer if error is None else self._undone(answer, error, identity, request_id))
 
         with self.engine.lock:
-            self.engine.committer.when_durable(result.ts, durable)
+            self.engine.committer.when_durable(answer.ts, durable)
         self.committed()
 
     def start_action(
@@ -282,13 +290,22 @@ class Runtime:
 
         async def run() -> None:
             result = await self.actions.run(definition, named, identity, request_id=request_id)
+            answer = self.answer(result, identity, request_id)
             try:
-                await self.durable(result.ts)
+                await self.durable(answer.ts)
             except StorageError as error:
-                result.error = error
-            done(self.answer(result, identity, request_id))
+                answer = self._undone(answer, error, identity, request_id)
+            done(answer)
 
         self.actions.start(run)
+
+    def _undone(
+        self, answer: CallResult, error: StorageError, identity: Identity, request_id: str
+    ) -> CallResult:
+        """What the caller is told instead, because what the answer rests on is not in the file."""
+        return self.answer(
+            RunResult(answer.ts, error=error, log_lines=list(answer.log_lines)), identity, request_id
+        )
 
     def answer(self, result: RunResult, identity: Identity, request_id: str) -> CallResult:
         """What the caller may know of a result."""
@@ -364,8 +381,8 @@ class Runtime:
         """The newest timestamp that is durable."""
         return self.engine.committer.durable_ts
 
-    def query_set(self, on_change: Callable[[], None]) -> QuerySet:
-        return QuerySet(self.cache, on_change=on_change)
+    def query_set(self, on_change: Callable[[], None], *, keeps_values: bool = False) -> QuerySet:
+        return QuerySet(self.cache, on_change=on_change, keeps_values=keeps_values)
 
 
 def _unavailable(error: BaseException) -> str | None:

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..app import Caller, Runtime
 from ..errors import LimitExceededError
 from ..functions import Identity
+from .answers import Answer
 from .edge import route_path
 from .replies import RETRY_AFTER_S, Refusal
 
@@ -43,20 +44,31 @@ class Gate:
         except LimitExceededError as error:
             await self._refuse(_refusal(error), scope, receive, send)
             return
-        started = False
 
         async def noted(message: Message) -> None:
-            nonlocal started
-            if not started:
-                started = True
+            if message["type"] == "http.response.start":
                 self._responses[message["status"]] += 1
             await send(message)
 
+        answer = Answer(caller, noted)
+        is_refused = False
+
+        async def answered(message: Message) -> None:
+            # Not raised: the application has been told that its response has begun.
+            nonlocal is_refused
+            if is_refused:
+                return
+            try:
+                await answer.send(message)
+            except LimitExceededError as error:
+                is_refused = True
+                await _refusal(error).response(scope, receive, noted)
+
         try:
-            await self._app({**scope, _CALLER: caller}, receive, noted)
+            await self._app({**scope, _CALLER: caller}, receive, answered)
         except LimitExceededError as error:
             # Only once it was known for whom it is asked.
-            if started:
+            if answer.has_begun:
                 raise
             await _refusal(error).response(scope, receive, noted)
         finally:

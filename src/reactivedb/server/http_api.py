@@ -20,10 +20,10 @@ from ..app import Runtime
 from ..functions import Identity
 from ..protocol import decode_ts, encode_ts, normalize_path
 from ..text import quoted
-from ..values import dumps, loads, redacted
+from ..values import decoded_size_bytes, dumps, loads, redacted
 from .admin import Addresses, AdminKey, check_origin, identity_from, require_admin
 from .bodies import read_body
-from .gate import identify
+from .gate import hold, identify
 from .replies import Format, Refusal, json_response, outcome
 
 Kind = Literal["query", "mutation", "action", "any"]
@@ -95,7 +95,7 @@ class HttpApi:
 
     async def action(self, request: Request) -> Response:
         identity = await self._identity(request)
-        return await self._answer("action", await self._call(request), identity)
+        return await self._answer("action", await self._call(request, is_long=True), identity)
 
     async def query_ts(self, request: Request) -> Response:
         return json_response(dumps({"ts": encode_ts(self._runtime.latest_ts)}))
@@ -146,8 +146,8 @@ class HttpApi:
         identify(request.scope, identity)
         return identity
 
-    async def _call(self, request: Request, *, path: str | None = None) -> Call:
-        return Call.parse(await self._json(request), request, path=path)
+    async def _call(self, request: Request, *, path: str | None = None, is_long: bool = False) -> Call:
+        return Call.parse(await self._json(request, is_long=is_long), request, path=path)
 
     async def _answer(
         self, kind: Kind, call: Call, identity: Identity, *, at_ts: int | None = None
@@ -168,9 +168,13 @@ class HttpApi:
             )
         return outcome(result, call.form)
 
-    async def _json(self, request: Request) -> object:
+    async def _json(self, request: Request, *, is_long: bool = False) -> object:
         limits = self._runtime.limits
-        return loads(await read_body(request, limits.message_size_bytes_max, limits))
+        body = await read_body(request, limits.message_size_bytes_max, limits)
+        if is_long:
+            # An action has its arguments for as long as it runs, and not as text.
+            hold(request.scope, decoded_size_bytes(body) - len(body))
+        return loads(body)
 
 
 def _object(body: object) -> dict[str, Any]:

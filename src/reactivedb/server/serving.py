@@ -31,6 +31,7 @@ from .admin import Addresses
 from .asgi import ReactiveASGI, asgi
 from .hosts import is_local
 from .http_protocol import ReactiveHttpProtocol
+from .malloc import give_back_large_blocks
 from .websocket import ReactiveWebSocketProtocol
 
 DEFAULT_PORT = 3210
@@ -125,7 +126,8 @@ def serve(
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a coroutine function to its end on the fastest event loop there is."""
+    """Run a coroutine function to its end on the fastest event loop there is, in a process of its own."""
+    give_back_large_blocks()
     anyio.run(main, backend_options={"loop_factory": loop_factory(fast=True)})
 
 

@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from sys import getsizeof
 from typing import Any, Protocol, cast
 
 from uvicorn.protocols.utils import ClientDisconnected
@@ -44,6 +45,8 @@ _BLOCKED_BACKLOG_BYTES_MAX = 1 * MIB
 _CLOSE_TIMEOUT_S = 5.0
 _REFUSAL_LINGER_S = 1.0
 _CLOSE_REASON_BYTES_MAX = 123
+# What a buffer may hold before it is counted: little messages on their way cost nothing for it.
+_UNCOUNTED_UNSENT_BYTES_MAX = 16 * KIB
 # What one peer has at hand is read for so long, then the others have their turn: some ten mutations.
 _SLICE_S = 0.005
 # Parts of messages below it are not counted, so that small messages cost nothing for it.
@@ -175,9 +178,13 @@ class DirectSocket:
         self._busy = busy
         self._read_or_not()
 
+    @property
+    def is_too_slow(self) -> bool:
+        """The peer asks for more and takes nothing: nothing more of it is read, or done."""
+        return not self.writable and self._sent_while_blocked_bytes > _BLOCKED_BACKLOG_BYTES_MAX
+
     def _read_or_not(self) -> None:
-        too_slow = not self.writable and self._sent_while_blocked_bytes > _BLOCKED_BACKLOG_BYTES_MAX
-        reading = not (self._busy or too_slow)
+        reading = not (self._busy or self.is_too_slow)
         if reading is self._reading or self._transport.is_closing():
             return
         self._reading = reading
@@ -187,8 +194,14 @@ class DirectSocket:
             self._transport.pause_reading()
 
     def _count(self) -> None:
-        if self._unsent is not None:
-            self._unsent.is_now(0 if self.writable else self._transport.get_write_buffer_size())
+        if self._unsent is None:
+            return
+        size_bytes = self._transport.get_write_buffer_size()
+        counted_bytes = size_bytes if size_bytes > _UNCOUNTED_UNSENT_BYTES_MAX else 0
+        if counted_bytes != self._unsent.size_bytes:
+            self._unsent.is_now(counted_bytes)
+        if counted_bytes and self.writable and not self._transport.is_closing():
+            self._unsent.look_again(self._count)
 
     def lost(self) -> None:
         """The connection is gone: no timer may hold it."""
@@ -207,6 +220,8 @@ class DirectSocket:
         self.meters.socket_sent_bytes += size_bytes
         if self.writable:
             self._transport.writelines(buffers)
+            if self._transport.get_write_buffer_size() > _UNCOUNTED_UNSENT_BYTES_MAX:
+                self._count()
             return
         self._sent_while_blocked_bytes += size_bytes
         self._read_or_not()
@@ -234,6 +249,7 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
     _receiver: Receiver | None = None
     # Whole messages (None: a binary one) that are read when the others had their turn.
     _waiting: deque[str | None]
+    _waiting_size_bytes = 0
     _caller: Caller | None = None
     _slice_ends_s = 0.0
     _fragments_size_bytes = 0
@@ -272,6 +288,8 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
         # What was received is handled all the same.
         if self._socket is None or not self._waiting:
             self._end()
+        elif self._socket.is_too_slow:
+            self.loop.call_soon(self._go_on)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -281,8 +299,11 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._socket is not None and self._receiver is not None:
+            was_too_slow = self._socket.is_too_slow
             self._socket.unblocked()
             self._receiver.writable_again()
+            if was_too_slow and self._waiting:
+                self.loop.call_soon(self._go_on)
 
     def shutdown(self) -> None:
         if self._socket is None:
@@ -375,33 +396,43 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _take(self, text: str | None) -> None:
         """Give one message to the receiver, now or when the others had their turn; in order."""
-        if not self._waiting and time.monotonic() < self._slice_ends_s:
+        assert self._socket is not None
+        if not self._waiting and time.monotonic() < self._slice_ends_s and not self._socket.is_too_slow:
             self._deliver(text)
             return
         if not self._waiting:
-            assert self._socket is not None
             self._socket.busy(True)
             self.loop.call_soon(self._go_on)
         self._waiting.append(text)
+        self._waiting_size_bytes += getsizeof(text)
 
     def _go_on(self) -> None:
         """The next slice of what waits."""
+        assert self._socket is not None
         slice_ends_s = time.monotonic() + _SLICE_S
-        while self._waiting:
+        while self._waiting and not self._is_held_back:
             self._deliver(self._waiting[0])
-            self._waiting.popleft()
+            self._waiting_size_bytes -= getsizeof(self._waiting.popleft())
             if time.monotonic() >= slice_ends_s:
                 break
+        self._count_partial()
         if self._waiting:
-            self.loop.call_soon(self._go_on)
+            if not self._is_held_back:
+                self.loop.call_soon(self._go_on)
         elif self.disconnected:
             self._end()
-        elif self._socket is not None:
+        else:
             self._socket.busy(False)
 
+    @property
+    def _is_held_back(self) -> bool:
+        """What waits is not done until the peer takes its answers; one that is gone gets none."""
+        assert self._socket is not None
+        return self._socket.is_too_slow and not self.disconnected
+
     def _count_partial(self) -> None:
-        """Count the part of a message that has come; over a bound the connection is closed."""
-        size_bytes = len(self.conn.reader.buffer) + self._fragments_size_bytes
+        """Count what has come and is not read: over a bound the connection is closed."""
+        size_bytes = len(self.conn.reader.buffer) + self._fragments_size_bytes + self._waiting_size_bytes
         for frame in self.frames[:1]:
             size_bytes += len(frame)
         if size_bytes <= _UNCOUNTED_BYTES_MAX:

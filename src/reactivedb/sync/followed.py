@@ -61,7 +61,7 @@ class Followed:
             if len(self._failures) >= self._runtime.limits.queries_per_client_max:
                 raise self._too_many("more queries fail than may be followed") from None
             failure = describe(error, request_id=request_id, production=self._runtime.production)
-            told = QueryChange(change.query_id, Result(None, failure, (), None))
+            told = QueryChange(change.query_id, Result(None, failure, ()))
             self._failures[change.query_id] = self._untold[change.query_id] = told
 
     def _follow(self, change: Add, identity: Identity) -> None:
@@ -111,6 +111,10 @@ class Followed:
     def is_current(self) -> bool:
         """All of it is true at one moment."""
         return self._query_set.is_current
+
+    def news_size_bytes(self, size_of: Callable[[bytes], int] = len) -> int:
+        """About how long what is to be told is."""
+        return self._query_set.changes_size_bytes(size_of)
 
     def take_news(self) -> News:
         """What is to be told; call it when all `is_current`."""

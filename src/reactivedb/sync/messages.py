@@ -7,8 +7,9 @@ Unknown fields and unknown `Event`s are ignored, everything else outside the gra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias, cast
 
 from ..errors import ProtocolError
@@ -66,6 +67,10 @@ class Call:
     request_id: int
     path: str
     args: object
+
+    def without_args(self) -> Call:
+        """As much of it as its answer needs."""
+        return Call(self.is_action, self.request_id, self.path, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,21 +257,26 @@ def response(
     ]
 
 
-def chunks(message: bytes, size: int, transition_id: str) -> list[bytes]:
-    """A large transition as `TransitionChunk`s (b.6); no chunk ends inside of a character."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(message):
-        end = min(start + size, len(message))
+def chunks(message: bytes, size: int, transition_id: str) -> Iterator[bytes]:
+    """A large transition as `TransitionChunk`s (b.6), one by one; none ends inside of a character."""
+    ends = [0]
+    while ends[-1] < len(message):
+        end = min(ends[-1] + size, len(message))
         while end < len(message) and message[end] & 0xC0 == 0x80:
             end -= 1
-        pieces.append(message[start:end].decode())
-        start = end
-    return [
-        b'{"type":"TransitionChunk","chunk":%b,"partNumber":%d,"totalParts":%d,"transitionId":%b}'
-        % (dumps(piece), number, len(pieces), dumps(transition_id))
-        for number, piece in enumerate(pieces)
-    ]
+        ends.append(end)
+    for number, (start, end) in enumerate(pairwise(ends)):
+        yield b'{"type":"TransitionChunk","chunk":%b,"partNumber":%d,"totalParts":%d,"transitionId":%b}' % (
+            dumps(message[start:end].decode()),
+            number,
+            len(ends) - 1,
+            dumps(transition_id),
+        )
+
+
+def chunked_size_bytes(text: bytes) -> int:
+    """How long a part of a transition is inside of chunks, where it is text once more."""
+    return len(text) + text.count(b'"') + text.count(b"\\")
 
 
 def auth_error(message: str, *, base_version: int, attempted: bool) -> bytes:

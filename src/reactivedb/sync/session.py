@@ -24,14 +24,17 @@ from ..errors import (
     StorageError,
     ValidationError,
 )
-from ..functions import Identity, RequestKey, request_id_of
-from ..values import loads
+from ..functions import Identity, RequestKey, RunResult, request_id_of
+from ..limits import KIB
+from ..values import decoded_size_bytes, loads
 from . import messages
 from .credentials import Credentials
 from .followed import Followed
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
 from .replay import Replay
 
+# Smaller transitions are sent without asking for room.
+_UNPROMISED_BYTES_MAX = 64 * KIB
 _SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
 # Python refuses to read numbers of thousands of digits.
 _VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})")
@@ -85,21 +88,23 @@ class Session:
         self._session_id: str | None = None
         self._credentials = Credentials(runtime, self)
         # What came while a token was being verified, and how large it is.
-        self._unread: deque[str | bytes] = deque()
+        self._unread: deque[bytes] = deque()
         self._unread_size = 0
         # What the client has been told, and what it has asked for.
         self._version = Version()
         self._query_set_version = 0
         self._identity_version = 0
         self._followed = Followed(runtime, self._caller, on_change=self._due)
-        # Of the message that is being handled.
-        self._frame_size_bytes = 0
+        # The message that is being handled.
+        self._frame: str | bytes = b""
         self._owed = False
         self._observed_ts = 0
         self._replay = Replay(self._due)
         self._mutations_pending = 0
         self._actions_running = 0
         self._transition_count = 0
+        # Of transitions that wait until what they tell is durable.
+        self._promised_bytes = 0
         self._ended = False
         # Since when its queries have not been all true at one moment.
         self._behind_since_s: float | None = None
@@ -119,16 +124,25 @@ class Session:
             self._read(frame)
 
     def _read(self, frame: str | bytes) -> None:
-        self._frame_size_bytes = len(frame)
+        self._frame = frame
         try:
             message = messages.parse_client_message(loads(frame))
             self._handle(message)
         except (ProtocolError, ValidationError) as error:
             self._fatal(error.wire_text)
+        finally:
+            self._frame = b""
 
     def _set_aside(self, frame: str | bytes) -> None:
         """Who asks for this is not known yet."""
         limits = self._runtime.limits
+        # One character outside of Latin makes a string two or four times as large.
+        frame = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
+        try:
+            self._caller.take_bytes(len(frame))
+        except LimitExceededError as error:
+            self._close(1013, error.wire_text)
+            return
         self._unread.append(frame)
         self._unread_size += len(frame)
         if (
@@ -142,6 +156,7 @@ class Session:
         while self._unread and not self._ended and not self._credentials.is_verifying:
             frame = self._unread.popleft()
             self._unread_size -= len(frame)
+            self._caller.hold_bytes(-len(frame))
             self._read(frame)
 
     def receive_binary(self) -> None:
@@ -268,15 +283,16 @@ class Session:
         if self._mutations_pending >= self._runtime.limits.pending_mutations_max:
             self._refuse("pending_mutations_max", "as many mutations are waiting")
             return
-        pending = self._begin()
+        pending = self._begin(len(self._frame))
         if pending is None:
             return
         self._mutations_pending += 1
+        asked = call.without_args()
 
         def done(result: CallResult) -> None:
             self._mutations_pending -= 1
             pending.end()
-            self._respond(call, result)
+            self._respond(asked, result)
 
         self._start(self._runtime.start_mutation, call, pending, done)
 
@@ -284,7 +300,13 @@ class Session:
         if self._actions_running >= self._runtime.limits.running_actions_max:
             self._refuse("running_actions_max", "as many actions are running")
             return
-        pending = self._begin()
+        # An action has its arguments for as long as it runs, and not as text.
+        size_bytes = decoded_size_bytes(self._frame)
+        asked = call.without_args()
+        if size_bytes > self._runtime.limits.held_size_bytes_per_client_max:
+            self._respond(asked, self._too_large(call, size_bytes))
+            return
+        pending = self._begin(size_bytes)
         if pending is None:
             return
         self._actions_running += 1
@@ -292,14 +314,28 @@ class Session:
         def done(result: CallResult) -> None:
             self._actions_running -= 1
             pending.end()
-            self._respond(call, result)
+            self._respond(asked, result)
 
         self._start(self._runtime.start_action, call, pending, done)
 
-    def _begin(self) -> Pending | None:
-        """Have the request of the message in hand counted; None: it is refused, the connection closed."""
+    def _too_large(self, call: Call, size_bytes: int) -> CallResult:
+        """What is told of an action whose arguments a connection can never hold."""
+        maximum = self._runtime.limits.held_size_bytes_per_client_max
+        error = LimitExceededError(
+            f"`held_size_bytes_per_client_max` is {maximum} bytes of memory, the arguments of `{call.path}` "
+            f"would take about {size_bytes} - pass less, or store the data as a file and pass its id",
+            code="ArgumentsTooLarge",
+            limit="held_size_bytes_per_client_max",
+            maximum=maximum,
+            asked=size_bytes,
+        )
+        result = RunResult(0, error=error)
+        return self._runtime.answer(result, self._credentials.identity, self._request_id(call.request_id))
+
+    def _begin(self, size_bytes: int) -> Pending | None:
+        """Have a request that takes so much counted; None: it is refused, the connection closed."""
         try:
-            return self._caller.begin(self._frame_size_bytes)
+            return self._caller.begin(size_bytes)
         except LimitExceededError as error:
             self._close(1013, error.wire_text)
             return None
@@ -349,8 +385,12 @@ class Session:
             self._fall_behind()
             return None
         self._behind_since_s = None
+        promised_bytes = self._promise()
+        if promised_bytes is None:
+            return None
         news = self._followed.take_news()
         if not news.changes and not self._owed:
+            self._keep_promise(promised_bytes)
             return None
         self._owed = False
         query_set_version, identity_version = self._query_set_version, self._identity_version
@@ -358,6 +398,8 @@ class Session:
         def publish(error: StorageError | None) -> None:
             if self._ended:
                 return
+            if promised_bytes:
+                self._keep_promise(promised_bytes)
             if error is not None:
                 self._followed.take_back(news)
                 self._owe()
@@ -368,6 +410,24 @@ class Session:
             self._version = end
 
         return publish
+
+    def _promise(self) -> int | None:
+        """Have room for the next transition held; None: there is none, its client is told later."""
+        size_bytes = self._followed.news_size_bytes()
+        if size_bytes <= _UNPROMISED_BYTES_MAX:
+            return 0
+        if self._client is ClientKind.CHUNKS and size_bytes > self._runtime.limits.chunk_size_bytes:
+            size_bytes = self._followed.news_size_bytes(messages.chunked_size_bytes)
+        if not self._runtime.relief.promise(self._caller, size_bytes, self._due):
+            return None
+        self._promised_bytes += size_bytes
+        return size_bytes
+
+    def _keep_promise(self, size_bytes: int) -> None:
+        """What is sent is counted by the transport from now on."""
+        if size_bytes:
+            self._promised_bytes -= size_bytes
+            self._runtime.relief.sent(self._caller, size_bytes)
 
     def _fall_behind(self) -> None:
         """There was no time for all of its queries; the rest of them has the next turns."""
@@ -437,4 +497,8 @@ class Session:
         self._credentials.close()
         self._replay.close()
         self._unread.clear()
+        self._caller.hold_bytes(-self._unread_size)
+        self._unread_size = 0
+        self._keep_promise(self._promised_bytes)
+        self._runtime.relief.forget(self._caller)
         self._followed.clear()

@@ -33,6 +33,7 @@ from reactivedb.values.value import (
     normalize,
     size_bytes,
 )
+from reactivedb.values.weight import decoded_size_bytes
 
 __all__ = [
     "ID_LENGTH_MAX",
@@ -47,6 +48,7 @@ __all__ = [
     "decode",
     "decode_id",
     "decode_key",
+    "decoded_size_bytes",
     "depth",
     "dumps",
     "encode",
