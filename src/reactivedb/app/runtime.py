@@ -47,6 +47,7 @@ from .run_report import RunReport
 from .schema_work import SchemaWork, declare
 from .tasks import Tasks
 from .trust import Trust
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -87,6 +88,7 @@ class Runtime:
         )
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
         self.admission = Admission(app.limits, Load(app.limits, lambda turned: self.loop.call_soon(turned)))
+        self.turns = Turns(lambda: self.loop)
         self.relief = Relief(
             app.limits.relief_s,
             self.admission.refusals,
@@ -331,6 +333,7 @@ class Runtime:
             and self.jobs.is_idle
             and not self.files.is_sweeping
             and not self.actions.running
+            and self.turns.is_idle
             and self.delivery.is_idle
         )
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, cast
 import pydantic
 
 from reactivedb.errors import LimitExceededError, ValidationError, ValueLimitError
-from reactivedb.values import UNSET, Int64
+from reactivedb.values import UNSET, Int64, beginning
 
 # Text, or (path of the container, field name or position).
 Path: TypeAlias = "str | tuple[Path, str | int]"
@@ -49,7 +49,7 @@ def shown(value: object) -> str:
     elif isinstance(value, int) and not isinstance(value, Int64) and value.bit_length() > 256:
         text = f"an integer of {value.bit_length()} bits"
     else:
-        text = ascii(value)
+        text = beginning(value)
     return f"`{text}`" if len(text) <= _SHOWN_LENGTH_MAX else f"`{text[: _SHOWN_LENGTH_MAX - 4]}...`"
 
 

@@ -16,7 +16,7 @@ import anyio
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from ..app import Meters, Runtime, Unsent
+from ..app import Meters, Runtime, Unsent, Work
 from ..errors import LimitExceededError
 from ..limits import MIB, Limits
 from ..sync import ClientKind, Session, Transport
@@ -54,7 +54,7 @@ class SyncEndpoint:
         def make_session(transport: Transport) -> Session:
             return Session(runtime, transport, client=client, caller=caller)
 
-        counted = Counted(caller, runtime.relief, runtime.report.meters)
+        counted = Counted(caller, runtime.relief, runtime.report.meters, runtime.turns)
         try:
             await websocket.accept()
             extensions: dict[str, Any] = scope.get("extensions") or {}
@@ -119,25 +119,31 @@ class Pump:
                 return
             text: str | None = message.get("text")
             self._meters.socket_received_bytes += len(text or message.get("bytes") or b"")
-            self._give(receiver, text)
+            work = self._give(receiver, text)
+            if work is not None:
+                # The next message is given when this one has been read.
+                read = anyio.Event()
+                work.then(read.set)
+                await read.wait()
             # A server that has more of them at hand gives them without a pause.
             await anyio.lowlevel.checkpoint()
             while self._outbox_size_bytes > _BACKLOG_BYTES_MAX:
                 self._room = anyio.Event()
                 await self._room.wait()
 
-    def _give(self, receiver: Receiver, text: str | None) -> None:
+    def _give(self, receiver: Receiver, text: str | None) -> Work | None:
         try:
             if text is None:
                 receiver.receive_binary()
             elif len(text) > self._limits.message_size_bytes_max:
                 self.close(1009, f"expected at most {self._limits.message_size_bytes_max} bytes")
             else:
-                receiver.receive(text)
+                return receiver.receive(text)
         except Exception:
             # The receiver promises not to raise; if it does, this connection ends and no other.
             _logger.exception("a message broke its session")
             self.close(1011, "InternalServerError")
+        return None
 
     async def _write_all(self, receiver: Receiver, send: Send) -> None:
         while True:

@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -27,8 +27,9 @@ from websockets.frames import Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+from websockets.streams import StreamReader
 
-from ..app import Caller, Meters, Relief, Unsent
+from ..app import Caller, Meters, Relief, Turns, Unsent, Work
 from ..errors import LimitExceededError
 from ..limits import KIB, MIB, Limits
 from .frames import text_message
@@ -46,6 +47,12 @@ _REFUSAL_LINGER_S = 1.0
 _CLOSE_REASON_BYTES_MAX = 123
 # What one peer has at hand is read for so long, then the others have their turn: some ten mutations.
 _SLICE_S = 0.005
+# Who has had the loop for longer at a stretch waits for the others afterwards.
+_LONG_S = 2 * _SLICE_S
+# A message above it is handed on as bytes: its text would be a second copy.
+_TEXT_BYTES_MAX = 1 * MIB
+# Larger messages go out as they are: packing a megabyte takes 20 ms.
+_PACKED_BYTES_MAX = 256 * KIB
 # Parts of messages below it are not counted, so that small messages cost nothing for it.
 _UNCOUNTED_BYTES_MAX = 64 * KIB
 # What a list of fragments takes beside their bytes, which may be none.
@@ -57,7 +64,9 @@ _logger = logging.getLogger("reactivedb.server")
 class Receiver(Protocol):
     """Who is given what the peer sends. No method awaits or raises."""
 
-    def receive(self, frame: str | bytes) -> None: ...
+    def receive(self, frame: str | bytes) -> Work | None:
+        """What it gives back is still to be done; the next message is given when that has ended."""
+        ...
 
     def receive_binary(self) -> None: ...
 
@@ -73,6 +82,8 @@ class Counted:
     caller: Caller
     relief: Relief
     meters: Meters
+    # None: no connection waits for what it has cost.
+    turns: Turns | None = None
 
 
 class DirectSocket:
@@ -129,7 +140,7 @@ class DirectSocket:
         if self._connection.state is not State.OPEN or self._transport.is_closing():
             return
         frame_size_max = self._limits.frame_size_bytes_max
-        if self._connection.extensions:
+        if self._connection.extensions and sum(map(len, parts)) <= _PACKED_BYTES_MAX:
             # A compressed message is this peer's own, so it cannot be shared and is put together first.
             self._write(_compressed(self._connection, b"".join(parts), frame_size_max))
         else:
@@ -226,6 +237,18 @@ class DirectSocket:
         self._blocked_timer = self._loop.call_later(self._limits.blocked_receiver_s, self._still_blocked)
 
 
+class _FrameReader(StreamReader):
+    """Gives what it has without a copy, if that is just what is asked for: a large frame, for instance."""
+
+    def read_exact(self, n: int) -> Generator[None, None, bytearray]:
+        while len(self.buffer) < n and not self.eof:
+            yield
+        if len(self.buffer) != n:
+            return (yield from super().read_exact(n))
+        whole, self.buffer = self.buffer, bytearray()
+        return whole
+
+
 class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol with a direct way for those who ask; `uvicorn.Config(ws=...)` takes it."""
 
@@ -233,7 +256,13 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
     _socket: DirectSocket | None = None
     _receiver: Receiver | None = None
     # Whole messages (None: a binary one) that are read when the others had their turn.
-    _waiting: deque[str | None]
+    _waiting: deque[str | bytes | None]
+    # The last message is still being read, or the connection has cost much and rests.
+    _held = False
+    _turns: Turns | None = None
+    _rests_until_s = 0.0
+    # Of the large messages in what is being read.
+    _large_bytes = 0
     _caller: Caller | None = None
     _slice_ends_s = 0.0
     _fragments_size_bytes = 0
@@ -250,8 +279,11 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
         """Hand over the accepted connection; the ASGI callable returns after this."""
         assert self.handshake_complete
         assert self._socket is None
+        # Its parser waits for the next frame and asks it for each part anew.
+        self.conn.reader.__class__ = _FrameReader
         self._waiting = deque()
         self._caller = None if counted is None else counted.caller
+        self._turns = None if counted is None else counted.turns
         self._socket = DirectSocket(self.conn, self.transport, loop=self.loop, limits=limits, counted=counted)
         self._receiver = make_receiver(self._socket)
         if self.disconnected:
@@ -270,7 +302,7 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         # What was received is handled all the same.
-        if self._socket is None or not self._waiting:
+        if self._socket is None or not (self._waiting or self._held):
             self._end()
 
     def pause_writing(self) -> None:
@@ -297,10 +329,12 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
             super().data_received(data)
         # What comes behind a breach of the protocol is thrown away until the linger ends.
         elif self.conn.parser_exc is None and not self._refused:
-            self._slice_ends_s = time.monotonic() + _SLICE_S
+            began_s = time.monotonic()
+            self._slice_ends_s = began_s + _SLICE_S
             self._socket.meters.socket_received_bytes += len(data)
             super().data_received(data)
             self._count_partial()
+            self._rest(time.monotonic() - began_s)
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -348,8 +382,14 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
         if self.curr_msg_data_type == "bytes":
             self._take(None)
             return
+        text: str | bytes = data
         try:
-            text = data.decode()
+            if len(data) <= _TEXT_BYTES_MAX:
+                text = data.decode()
+            else:
+                self._large_bytes += len(data)
+                if not data.isascii():
+                    data.decode()  # The receiver takes for granted that it can be.
         except UnicodeDecodeError:
             self.conn.fail(1007, "expected UTF-8 in a text message")
             self.handle_parser_exception()
@@ -373,12 +413,12 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
         if self._socket is None and self.close_timer is None:
             self.transport.close()
 
-    def _take(self, text: str | None) -> None:
+    def _take(self, text: str | bytes | None) -> None:
         """Give one message to the receiver, now or when the others had their turn; in order."""
-        if not self._waiting and time.monotonic() < self._slice_ends_s:
+        if not (self._waiting or self._held) and time.monotonic() < self._slice_ends_s:
             self._deliver(text)
             return
-        if not self._waiting:
+        if not (self._waiting or self._held):
             assert self._socket is not None
             self._socket.busy(True)
             self.loop.call_soon(self._go_on)
@@ -386,18 +426,48 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _go_on(self) -> None:
         """The next slice of what waits."""
-        slice_ends_s = time.monotonic() + _SLICE_S
-        while self._waiting:
+        began_s = time.monotonic()
+        while self._waiting and not self._held:
             self._deliver(self._waiting[0])
             self._waiting.popleft()
-            if time.monotonic() >= slice_ends_s:
+            if time.monotonic() >= began_s + _SLICE_S:
                 break
+        self._rest(time.monotonic() - began_s)
+        if self._held:
+            return
         if self._waiting:
             self.loop.call_soon(self._go_on)
         elif self.disconnected:
             self._end()
         elif self._socket is not None:
             self._socket.busy(False)
+
+    def _hold(self) -> None:
+        """Read and deliver nothing until `_release`."""
+        assert self._socket is not None
+        self._held = True
+        self._socket.busy(True)
+
+    def _release(self) -> None:
+        rest_s = self._rests_until_s - self.loop.time()
+        if rest_s > 0 and not self.disconnected:
+            self.loop.call_later(rest_s, self._release)
+            return
+        self._held = False
+        self._go_on()
+
+    def _rest(self, used_s: float) -> None:
+        """Count what the connection has cost; after much at a stretch, the others come first."""
+        large_bytes, self._large_bytes = self._large_bytes, 0
+        if (used_s <= _LONG_S and not large_bytes) or self._turns is None or self._caller is None:
+            return
+        self._caller.use(used_s, time.monotonic())
+        rest_s = self._turns.pause_s(self._caller, used_s, size_bytes=large_bytes)
+        if rest_s:
+            self._rests_until_s = self.loop.time() + rest_s
+            if not self._held and not self.disconnected:
+                self._hold()
+                self.loop.call_later(rest_s, self._release)
 
     def _count_partial(self) -> None:
         """Count the part of a message that has come; over a bound the connection is closed."""
@@ -421,15 +491,16 @@ class ReactiveWebSocketProtocol(WebSocketsSansIOProtocol):
             self._socket.close(1013, error.wire_text)
             self._socket.cut_off_after(_REFUSAL_LINGER_S)
 
-    def _deliver(self, text: str | None) -> None:
+    def _deliver(self, text: str | bytes | None) -> None:
         """Give one message to the receiver; `None` stands for a binary one."""
         if self._socket is None or self._receiver is None:
             return
         try:
             if text is None:
                 self._receiver.receive_binary()
-            else:
-                self._receiver.receive(text)
+            elif (work := self._receiver.receive(text)) is not None and not work.is_done:
+                self._hold()
+                work.then(self._release)
         except Exception:
             # The receiver promises not to raise; if it does, this connection ends and no other.
             _logger.exception("a message broke its session")

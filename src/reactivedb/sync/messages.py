@@ -15,7 +15,7 @@ from ..errors import ProtocolError
 from ..functions import CallError, without_surrogates
 from ..protocol import decode_ts, encode_ts
 from ..subscriptions import QueryChange
-from ..values import dumps
+from ..values import abbreviated, dumps
 
 UINT32_MAX = 2**32 - 1
 Parts: TypeAlias = Sequence[bytes]
@@ -165,7 +165,8 @@ def _text(fields: dict[str, object], name: str) -> str:
 
 
 def _malformed(expected: str, got: object) -> ProtocolError:
-    return ProtocolError(f"{expected}, got `{str(got)[:100]}`", code="MalformedMessage")
+    shown = got[:100] if isinstance(got, str) else abbreviated(got).strip("`")
+    return ProtocolError(f"{expected}, got `{shown}`", code="MalformedMessage")
 
 
 # Server messages

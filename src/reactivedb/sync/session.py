@@ -9,13 +9,15 @@ every change of the query set or the identity a transition is owed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
-from ..app import Caller, CallResult, Pending, Runtime
+from ..app import Caller, CallResult, Pending, Runtime, Work
 from ..errors import (
     AuthenticationError,
     AuthProviderError,
@@ -25,14 +27,17 @@ from ..errors import (
     ValidationError,
 )
 from ..functions import Identity, RequestKey, request_id_of
-from ..values import loads
+from ..values import is_light, is_object, loads, outline
 from . import messages
 from .credentials import Credentials
 from .followed import Followed
+from .large import read_in_turns
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
 from .replay import Replay
 
 _SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
+
+_logger = logging.getLogger("reactivedb.server")
 
 
 class Transport(Protocol):
@@ -92,6 +97,8 @@ class Session:
         self._followed = Followed(runtime, self._caller, on_change=self._due)
         # Of the message that is being handled.
         self._frame_size_bytes = 0
+        # A large message that is being read, in turns.
+        self._work: Work | None = None
         self._owed = False
         self._observed_ts = 0
         self._replay = Replay(self._due)
@@ -107,20 +114,51 @@ class Session:
 
     # From the client
 
-    def receive(self, frame: str | bytes) -> None:
-        """Take one text message. Never raises and never waits; answers may be sent before it returns."""
+    def receive(self, frame: str | bytes) -> Work | None:
+        """Take one text message. Never raises and never waits; answers may be sent before it returns.
+
+        What it gives back is still to be done. Who gives it another message before that has ended has it
+        set aside, of which there may not be much.
+        """
         if self._ended:
-            return
-        if self._credentials.is_verifying:
+            return None
+        if self._credentials.is_verifying or self._work is not None:
             self._set_aside(frame)
         else:
             self._read(frame)
+        return self._work
 
     def _read(self, frame: str | bytes) -> None:
-        self._frame_size_bytes = len(frame)
+        light = is_light(frame)
+        if not light and is_object(frame):
+            done = partial(self._read_through, len(frame))
+            identity = self._credentials.identity
+            self._work = read_in_turns(self._runtime, self._caller, frame, identity, done=done)
+            return
+        self._runtime.turns.served(self._caller)
         try:
-            message = messages.parse_client_message(loads(frame))
-            self._handle(message)
+            self._take(loads(frame) if light else outline(frame), len(frame))
+        except ValidationError as error:
+            self._fatal(error.wire_text)
+
+    def _read_through(self, size_bytes: int, tree: object) -> None:
+        """A large message was read, or could not be."""
+        self._work = None
+        try:
+            if isinstance(tree, ValidationError):
+                self._fatal(tree.wire_text)
+            elif not self._ended:
+                self._take(tree, size_bytes)
+            self._read_on()
+        except Exception:
+            # As on the direct way: this connection ends and no other.
+            _logger.exception("a message broke its session")
+            self._close(1011, "InternalServerError")
+
+    def _take(self, tree: object, size_bytes: int) -> None:
+        self._frame_size_bytes = size_bytes
+        try:
+            self._handle(messages.parse_client_message(tree))
         except (ProtocolError, ValidationError) as error:
             self._fatal(error.wire_text)
 
@@ -137,7 +175,7 @@ class Session:
 
     def _read_on(self) -> None:
         """Read what was set aside, up to the next token that takes time."""
-        while self._unread and not self._ended and not self._credentials.is_verifying:
+        while self._unread and not (self._ended or self._credentials.is_verifying or self._work):
             frame = self._unread.popleft()
             self._unread_size -= len(frame)
             self._read(frame)
@@ -419,6 +457,8 @@ class Session:
             self._close(1013, self._runtime.admission.over(limit, why, word).wire_text)
 
     def _fatal(self, text: str) -> None:
+        if self._ended:
+            return
         self._transport.send((messages.fatal_error(text),))
         self._close(1000, text.partition(":")[0])
 
@@ -431,6 +471,8 @@ class Session:
 
     def _end(self) -> None:
         self._ended = True
+        if self._work is not None:
+            self._work.cancel()
         self._ping.cancel()
         self._credentials.close()
         self._replay.close()

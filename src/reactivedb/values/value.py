@@ -9,6 +9,7 @@ only while an error is on its way up.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
 from operator import index
 from typing import Any, NamedTuple, Self, SupportsIndex, cast, final
 
@@ -124,8 +125,36 @@ def abbreviated(value: object) -> str:
     # Python refuses to print very long integers, and nobody wants to read them.
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
-    text = ascii(value)  # ASCII, so that a lone surrogate cannot break the message too
+    text = beginning(value)
     return f"`{text}`" if len(text) <= 80 else f"`{text[:76]}...`"
+
+
+def beginning(value: object) -> str:
+    """The `ascii` of a value, of which an error shows a line; of a large one only its beginning is made.
+
+    ASCII, so that a lone surrogate cannot break the message too.
+    """
+    return ascii(_cut(value, [_SHOWN_NODES_MAX]))
+
+
+# No fewer than a line has characters.
+_SHOWN_NODES_MAX = 100
+
+
+def _cut(value: Any, left: list[int]) -> Any:
+    left[0] -= 1
+    kind = type_of(value)
+    if kind is str or kind is bytes:
+        return value[:_SHOWN_NODES_MAX]
+    if kind is list:
+        return [_cut(item, left) for item in islice(value, _SHOWN_NODES_MAX) if left[0] > 0]
+    if kind is dict:
+        return {
+            _cut(key, left): _cut(item, left)
+            for key, item in islice(value.items(), _SHOWN_NODES_MAX)
+            if left[0] > 0
+        }
+    return value
 
 
 def normalize(value: object, *, path: str = "", limits: Limits | None = None, depth_used: int = 0) -> Value:
@@ -281,6 +310,8 @@ def check_container(length: int, depth_left: int, limits: Limits, noun: str) -> 
 # Names found good before: one C call then checks all names of an object. Only short names, and only so
 # many, because a caller may send any.
 _SHORT_NAME_LENGTH = 32
+# From here on it pays to ask for the kinds of an array's elements before they are looked at.
+_MANY = 16
 _KNOWN_NAME_COUNT_MAX = 8_192
 _known_names: set[object] = set()
 
@@ -341,6 +372,8 @@ def size_bytes(value: Any) -> int:
                 total += size_bytes(item)
         return total
     if kind is list:
+        if len(value) >= _MANY and set(map(type_of, value)) == {float}:
+            return 2 + 9 * len(value)
         return 2 + sum(map(size_bytes, value))
     if value is None or kind is bool:
         return 1
