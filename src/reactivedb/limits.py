@@ -32,6 +32,12 @@ class Limits:
     identifier_length_max: int = 64
     args_size_bytes_max: int = 16 * MIB
     result_size_bytes_max: int = 16 * MIB
+    # Of one call's arguments, counted before they are read: bytes do not say what reading them costs, and
+    # 16 MiB could be eight million empty lists. 16 MiB of numbers (9 bytes each) are 1.9 million values.
+    # An array or object costs some 2 microseconds until a function has it, all of them a tenth of a second;
+    # so many are four for each document that one mutation may write.
+    value_nodes_max: int = 2 * 1024 * 1024
+    value_containers_max: int = 64 * 1024
 
     # One function run (section f.3).
     documents_read_max: int = 32_000

@@ -53,7 +53,7 @@ _THINGS = ("open sockets", "followed queries", "requests under way", "bytes held
 class Share:
     """What is held for one connection, user or address, or for everybody."""
 
-    __slots__ = ("forget", "held", "maxima", "scope")
+    __slots__ = ("_used_at_s", "_used_s", "forget", "held", "maxima", "scope")
 
     def __init__(self, scope: Scope, limits: Limits, forget: Callable[[], object]) -> None:
         self.scope = scope
@@ -64,6 +64,16 @@ class Share:
         ]
         # Called when nothing is held any more.
         self.forget = forget
+        # Time of the loop that was used lately, as it stood when it was last added to.
+        self._used_s = 0.0
+        self._used_at_s = 0.0
+
+    def used_s(self, now_s: float) -> float:
+        """The time of the loop that was used lately: half of it is forgotten each second."""
+        return self._used_s * 0.5 ** (now_s - self._used_at_s) if self._used_s else 0.0
+
+    def use(self, used_s: float, now_s: float) -> None:
+        self._used_s, self._used_at_s = self.used_s(now_s) + used_s, now_s
 
     def lacks(self, size_bytes: int) -> bool:
         """Whether there is no room for one update of that size, and may be some later.
@@ -164,6 +174,15 @@ class Caller:
         for held in (self._held, *(share.held for share in self._shares)):
             held[resource] -= count
             held[Resource.BYTES] -= size_bytes
+
+    def used_s(self, now_s: float) -> float:
+        """The most that its connection, its user or its address has used of the loop lately."""
+        return max(share.used_s(now_s) for share in self._shares if share.scope is not Scope.SERVER)
+
+    def use(self, used_s: float, now_s: float) -> None:
+        """Count time of the loop that was used for it."""
+        for share in self._shares:
+            share.use(used_s, now_s)
 
     def begin(self, size_bytes: int) -> Pending:
         """Begin a request whose text has that size.

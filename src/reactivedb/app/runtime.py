@@ -52,6 +52,7 @@ from .run_report import RunReport
 from .schema_work import SchemaWork, declare
 from .tasks import Tasks
 from .trust import Trust
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -93,6 +94,7 @@ class Runtime:
         self.live_tries = LiveTries(self.engine, self.cache, self.delivery)
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
         self.admission = Admission(app.limits, Load(app.limits, lambda turned: self.loop.call_soon(turned)))
+        self.turns = Turns(lambda: self.loop)
         self.relief = Relief(
             app.limits.relief_s,
             self.admission.refusals,
@@ -360,6 +362,7 @@ class Runtime:
             and self.live_tries.is_idle
             and not self.files.is_sweeping
             and not self.actions.running
+            and self.turns.is_idle
             and self.delivery.is_idle
         )
 

@@ -20,9 +20,9 @@ from reactivedb.errors import SchemaError, ValidationError
 from reactivedb.schema.annotations import validator_for
 from reactivedb.schema.anything import AnyValidator
 from reactivedb.schema.defaults import field_of
-from reactivedb.schema.mismatch import mismatch, missing_field, unquoting, with_code
+from reactivedb.schema.mismatch import mismatch, missing_field, unknown_field, unquoting, with_code
 from reactivedb.schema.objects import Field, ObjectValidator, Presence, check_wire_names
-from reactivedb.schema.validators import FoundId, Validator
+from reactivedb.schema.validators import FoundId, NoneType, Validator
 from reactivedb.values import UNSET, Value
 
 H = TypeVar("H", bound=Callable[..., Any])
@@ -159,6 +159,21 @@ class ArgsValidator:
                 raise mismatch("one spelling", name, ("", wire), way_out="give it once")
             result[wire] = item
         return result
+
+    def check_type(self, name: str, types: frozenset[type], shown: Value) -> None:
+        """Whether an argument of that name, in either spelling, can be of one of these types.
+
+        `shown` is a small value like it. Raises: ValidationError `ArgumentValidationError`.
+        """
+        wire = self._wire_by_name.get(name, name)
+        field = self.object.by_wire_name.get(wire)
+        if field is None:
+            error = unknown_field(self.name, self.object.wire_names, ("", wire))
+        elif (NoneType in types and field.null_is_absent) or not types.isdisjoint(field.validator.wire_types):
+            return
+        else:
+            error = mismatch(field.validator, shown, ("", wire))
+        raise with_code(error, ARGUMENT_ERROR)
 
     def find_ids(self, value: Value) -> Iterator[FoundId]:
         """Every id in arguments that were parsed, with the table it has to be of."""

@@ -356,6 +356,16 @@ class ArrayValidator(Validator):
     wire_types = frozenset({list})
 
     @cached_property
+    def _keeps(self) -> bool:
+        """Whether elements that are of the right type are what the handler takes, as they are."""
+        item = self.item
+        return isinstance(item, _Scalar) or (isinstance(item, NumberValidator) and not item.integral)
+
+    @cached_property
+    def _kinds(self) -> frozenset[type]:
+        return self.item.wire_types
+
+    @cached_property
     def fills(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.item.fills
 
@@ -366,6 +376,8 @@ class ArrayValidator(Validator):
     def parse(self, value: Value, path: Path = "") -> Any:
         if not isinstance(value, list):
             raise mismatch(self, value, path)
+        if self._keeps and self._kinds.issuperset(map(type, value)):
+            return value.copy()
         parse = self.item.parse
         return [parse(item, (path, position)) for position, item in enumerate(value)]
 

@@ -108,6 +108,11 @@ def identify(scope: Scope, identity: Identity) -> None:
         caller.identify(identity)
 
 
+def caller_of(scope: Scope) -> Caller:
+    """Whose shares this request draws on: it has come through the gate."""
+    return scope[_CALLER]
+
+
 def hold(scope: Scope, size_bytes: int) -> None:
     """So much more of this request's body is in memory, until it is answered.
 

@@ -26,11 +26,12 @@ from ..errors import (
     ReactiveDBError,
     RequestError,
     StorageError,
+    ValueLimitError,
 )
 from ..limits import ERROR_TEXT_LENGTH_MAX
 from ..log import Log
 from ..text import cut, quoted
-from ..values import decode, dumps, encode_plain, loads
+from ..values import Steps, decode, dumps, encode_plain, is_small, loads, rewrite
 
 # As official clients wait after a socket that was closed for too many requests.
 RETRY_AFTER_S: Final = 3
@@ -87,6 +88,12 @@ class Format(Enum):
                     f"expected `format` to be `convex_encoded_json` or `json`, got `{quoted(name, 40)}`",
                 )
 
+    def write_in_steps(self, encoded: bytes) -> Steps:
+        """As `write`, for a value that may be large."""
+        if self is Format.ENCODED or is_small(encoded):
+            return self.write(encoded)
+        return (yield from rewrite(encoded, self.write))
+
     def write(self, encoded: bytes) -> bytes:
         """A value that is in the lossless encoding, in this format."""
         match self:
@@ -110,14 +117,14 @@ def _knows_formats(client: str | None) -> bool:
     return tuple(int(part or 0) for part in found.groups()[1:]) >= _FIRST_WITH_FORMAT[found[1]]
 
 
-def outcome(result: CallResult, form: Format) -> bytes:
+def outcome(result: CallResult, form: Format) -> Steps:
     """The JSON text for what a function came to."""
     if result.error is None:
-        parts = [b'{"status":"success","value":', form.write(result.value or b"null")]
+        parts = [b'{"status":"success","value":', (yield from form.write_in_steps(result.value or b"null"))]
     else:
         parts = [b'{"status":"error","errorMessage":', dumps(printable(result.error.message))]
         if result.error.data is not None:
-            parts += [b',"errorData":', form.write(result.error.data)]
+            parts += [b',"errorData":', (yield from form.write_in_steps(result.error.data))]
     if result.log_lines:
         parts += [b',"logLines":', dumps([printable(line) for line in result.log_lines])]
     return b"".join([*parts, b"}"])
@@ -195,6 +202,8 @@ def _status_of(error: ReactiveDBError) -> HTTPStatus:
             return HTTPStatus.SERVICE_UNAVAILABLE
         case AuthenticationError():
             return HTTPStatus.UNAUTHORIZED
+        case ValueLimitError():
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         case LimitExceededError():
             return HTTPStatus.TOO_MANY_REQUESTS
         case RequestError() | ProtocolError():

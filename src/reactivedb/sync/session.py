@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
 from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import Protocol
+from functools import partial
 
-from ..app import Caller, CallResult, Pending, Runtime
+from ..app import Caller, CallResult, Pending, Runtime, Work
 from ..errors import (
     AuthenticationError,
     AuthProviderError,
@@ -26,52 +24,23 @@ from ..errors import (
 )
 from ..functions import Identity, RequestKey, RunResult, request_id_of
 from ..limits import KIB
-from ..values import decoded_size_bytes, loads
+from ..log import Log
+from ..user_code import contained
+from ..values import decoded_size_bytes, is_light, is_object, loads, outline
 from . import messages
 from .credentials import Credentials
 from .followed import Followed
+from .large import read_in_turns
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
 from .replay import Replay
+from .transport import ClientKind, Transport
+from .unread import Unread
 
 # Smaller transitions are sent without asking for room.
 _UNPROMISED_BYTES_MAX = 64 * KIB
 _SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
-# Python refuses to read numbers of thousands of digits.
-_VERSION = re.compile(r"([0-9]{1,6})\.([0-9]{1,6})")
 
-
-class Transport(Protocol):
-    """How a session's messages reach the peer."""
-
-    def send(self, parts: Sequence[bytes]) -> None:
-        """Send one text message, given in pieces of UTF-8. Never blocks, never raises."""
-        ...
-
-    def close(self, code: int, reason: str) -> None:
-        """Close after what was sent."""
-        ...
-
-    @property
-    def writable(self) -> bool:
-        """False while the peer takes nothing more; `Session.writable_again` follows."""
-        ...
-
-
-class ClientKind(Enum):
-    """What the peer can read."""
-
-    # npm from 1.28 on puts `TransitionChunk`s together.
-    CHUNKS = "chunks"
-    # PyPI and older ones get one message, in continuation frames if it is large.
-    WHOLE = "whole"
-
-    @staticmethod
-    def from_request(path_version: str | None, convex_client_header: str | None) -> ClientKind:
-        """Told from the version in the path (`/api/1.48.0/sync`) and the `Convex-Client` header."""
-        if convex_client_header and not convex_client_header.startswith("npm"):
-            return ClientKind.WHOLE
-        found = _VERSION.match(path_version or "")
-        return ClientKind.CHUNKS if found and (int(found[1]), int(found[2])) >= (1, 28) else ClientKind.WHOLE
+_logger = Log("reactivedb.server")
 
 
 class Session:
@@ -87,9 +56,7 @@ class Session:
         self._client = client
         self._session_id: str | None = None
         self._credentials = Credentials(runtime, self)
-        # What came while a token was being verified, and how large it is.
-        self._unread: deque[bytes] = deque()
-        self._unread_size = 0
+        self._unread = Unread(self._caller, runtime.limits)
         # What the client has been told, and what it has asked for.
         self._version = Version()
         self._query_set_version = 0
@@ -97,6 +64,8 @@ class Session:
         self._followed = Followed(runtime, self._caller, on_change=self._due)
         # The message that is being handled.
         self._frame: str | bytes = b""
+        # A large message that is being read, in turns.
+        self._work: Work | None = None
         self._owed = False
         self._observed_ts = 0
         self._replay = Replay(self._due)
@@ -114,20 +83,52 @@ class Session:
 
     # From the client
 
-    def receive(self, frame: str | bytes) -> None:
-        """Take one text message. Never raises and never waits; answers may be sent before it returns."""
+    def receive(self, frame: str | bytes) -> Work | None:
+        """Take one text message. Never raises and never waits; answers may be sent before it returns.
+
+        What it gives back is still to be done. Who gives it another message before that has ended has it
+        set aside, of which there may not be much.
+        """
         if self._ended:
-            return
-        if self._credentials.is_verifying:
+            return None
+        if self._credentials.is_verifying or self._work is not None:
             self._set_aside(frame)
         else:
             self._read(frame)
+        return self._work
 
     def _read(self, frame: str | bytes) -> None:
+        light = is_light(frame)
+        if not light and is_object(frame):
+            done = partial(self._read_through, frame)
+            identity = self._credentials.identity
+            self._work = read_in_turns(self._runtime, self._caller, frame, identity, done=done)
+            return
+        self._runtime.turns.served(self._caller)
+        try:
+            self._take(loads(frame) if light else outline(frame), frame)
+        except ValidationError as error:
+            self._fatal(error.wire_text)
+
+    def _read_through(self, frame: str | bytes, tree: object) -> None:
+        """A large message was read, or could not be."""
+        self._work = None
+        try:
+            if isinstance(tree, ValidationError):
+                self._fatal(tree.wire_text)
+            elif not self._ended:
+                self._take(tree, frame)
+            self._read_on()
+        except BaseException as error:
+            # As on the direct way: this connection ends and no other.
+            contained(error)
+            _logger.exception("a message broke its session")
+            self._close(1011, "InternalServerError")
+
+    def _take(self, tree: object, frame: str | bytes) -> None:
         self._frame = frame
         try:
-            message = messages.parse_client_message(loads(frame))
-            self._handle(message)
+            self._handle(messages.parse_client_message(tree))
         except (ProtocolError, ValidationError) as error:
             self._fatal(error.wire_text)
         finally:
@@ -135,29 +136,18 @@ class Session:
 
     def _set_aside(self, frame: str | bytes) -> None:
         """Who asks for this is not known yet."""
-        limits = self._runtime.limits
-        # One character outside of Latin makes a string two or four times as large.
-        frame = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
         try:
-            self._caller.take_bytes(len(frame))
+            self._unread.add(frame)
         except LimitExceededError as error:
             self._close(1013, error.wire_text)
             return
-        self._unread.append(frame)
-        self._unread_size += len(frame)
-        if (
-            len(self._unread) > limits.unread_messages_max
-            or self._unread_size > limits.message_size_bytes_max
-        ):
+        if self._unread.is_too_much:
             self._refuse("unread_messages_max", "more messages wait for the token to be verified")
 
     def _read_on(self) -> None:
         """Read what was set aside, up to the next token that takes time."""
-        while self._unread and not self._ended and not self._credentials.is_verifying:
-            frame = self._unread.popleft()
-            self._unread_size -= len(frame)
-            self._caller.hold_bytes(-len(frame))
-            self._read(frame)
+        while self._unread and not (self._ended or self._credentials.is_verifying or self._work):
+            self._read(self._unread.take())
 
     def receive_binary(self) -> None:
         """Binary frames are no part of the protocol."""
@@ -481,6 +471,8 @@ class Session:
             self._close(1013, self._runtime.admission.over(limit, why, word).wire_text)
 
     def _fatal(self, text: str) -> None:
+        if self._ended:
+            return
         self._transport.send((messages.fatal_error(text),))
         self._close(1000, text.partition(":")[0])
 
@@ -493,12 +485,12 @@ class Session:
 
     def _end(self) -> None:
         self._ended = True
+        if self._work is not None:
+            self._work.cancel()
         self._ping.cancel()
         self._credentials.close()
         self._replay.close()
         self._unread.clear()
-        self._caller.hold_bytes(-self._unread_size)
-        self._unread_size = 0
         self._keep_promise(self._promised_bytes)
         self._runtime.relief.forget(self._caller)
         self._followed.clear()
