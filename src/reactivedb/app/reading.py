@@ -55,7 +55,7 @@ _TAIL = re.compile(rb"[\]}]((?:\s*,\s*%b)+)\s*\}\s*\Z" % _MEMBER)
 _HEAD_BYTES = 2 * KIB
 _TAIL_BYTES = 1 * KIB
 # The name of the first argument, and the text of its value from the first character on.
-_FIRST = re.compile(rb'\s*\[?\s*\{\s*"([A-Za-z0-9_]{1,100})"\s*:\s*([\[{].{0,100})', re.DOTALL)
+_FIRST = re.compile(rb'\s*+\[?\s*+\{\s*+"([A-Za-z0-9_]{1,100})"\s*+:\s*+([\[{].{0,100})', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 # Of a large text with more of them no envelope is read: mending each costs a microsecond.
 _SURROGATES_MAX = 1_000
