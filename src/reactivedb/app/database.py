@@ -36,6 +36,7 @@ from ..functions import (
 from ..schema import Document, Id
 from .call_queue import CallQueue, LoopCall
 from .live import AsyncLive, Live
+from .loop import loop_factory
 from .past import AsyncPast, Past, Version, history_of
 from .runtime import Runtime
 
@@ -87,7 +88,9 @@ class Database:
 
         def serve() -> None:
             try:
-                anyio.run(runtime.serve, started.set)
+                anyio.run(
+                    runtime.serve, started.set, backend_options={"loop_factory": loop_factory(fast=False)}
+                )
             except BaseException as error:  # handed to the thread that opened or closes
                 self._failure = error
             finally:

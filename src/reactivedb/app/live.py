@@ -44,7 +44,7 @@ class _Consumer:
         self.fresh = False
         runtime.delivery.follow(self)
         with runtime.engine.lock:
-            self._query_set = runtime.query_set(self._changed)
+            self._query_set = runtime.query_set(self._changed, keeps_values=True)
             self._opened = self._query_set.add(_QUERY_ID, definition.path, args, IN_PROCESS)
 
     def _changed(self) -> None:
@@ -82,11 +82,9 @@ class _Consumer:
         if failure is not None:
             raise failure
         assert self._result is not None
-        run = self._result.run
-        assert run is not None
-        if run.error is not None:
-            raise run.error
-        return own(run.value)
+        if self._result.raised is not None:
+            raise self._result.raised
+        return own(self._result.value)
 
     @property
     def has_result(self) -> bool:
@@ -211,7 +209,10 @@ class AsyncLive(AsyncIterator[R_co], Generic[R_co]):
         return cast("R_co", consumer.take())
 
     async def __anext__(self) -> R_co:
-        return await self.wait_for_change()
+        try:
+            return await self.wait_for_change()
+        except StopAsyncIteration as error:  # what the query raised must not look like the end
+            raise RuntimeError("the live query raised `StopAsyncIteration`") from error
 
     def __aiter__(self) -> Self:
         return self

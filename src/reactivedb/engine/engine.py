@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..clock import Clock, SystemClock, span_ns
 from ..errors import StorageError
 from ..limits import DEFAULT_LIMITS, Limits
+from ..log import Log
 from ..storage import Commit, DocumentWrite, Outcome, Storage, StoredVersion
+from ..user_code import contained, is_of, text_of
 from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
 from .counts import Counts
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ..schema import Migration, TableDefinition
     from .query import IndexScan
 
+_logger = Log("reactivedb")
 _CURSOR_SECRET: Final = "engine.cursor_secret"
 
 
@@ -332,7 +335,7 @@ class Engine:
                 self.storage.flush()
                 self.committer.flush()
             except BaseException as error:
-                failure = error if isinstance(error, StorageError) else StorageError(f"undone: {error}")
+                failure = error if is_of(error, StorageError) else StorageError(f"undone: {text_of(error)}")
                 self.undo_open_group(failure)
                 raise
 
@@ -402,4 +405,8 @@ class _Entropy:
 
 def _call(callbacks: Iterable[DurableCallback], error: StorageError | None) -> None:
     for callback in callbacks:
-        callback(error)
+        try:
+            callback(error)
+        except BaseException as broken:  # our own mistake, which must not keep the others waiting for ever
+            contained(broken)
+            _logger.exception("one who waited for a commit could not be told of it")

@@ -14,6 +14,7 @@ from .contract import (
 )
 from .files import PART_SUFFIX, FileStore, PartialFile
 from .memory import MemoryStorage
+from .owner_only import make_owned_folder, tighten
 from .private_file import write_private
 from .sqlite import SqliteStorage
 from .sqlite_copy import copy_sqlite
@@ -37,6 +38,8 @@ __all__ = [
     "StoredVersion",
     "TableRow",
     "copy_sqlite",
+    "make_owned_folder",
     "open_sqlite",
+    "tighten",
     "write_private",
 ]

@@ -21,6 +21,7 @@ from typing import Any
 import apsw
 
 from reactivedb.errors import StorageError
+from reactivedb.limits import MIB
 
 from . import fork, sqlite_outcomes, sqlite_schema
 from .agreement import Agreement
@@ -57,6 +58,8 @@ from .wal_sync import WalSync
 _CREATION_TIME = "storage.creation_time_max"
 _CREATION_TIME_TS = "storage.creation_time_max_ts"
 
+# What recorded answers may take of the page cache: some thousands of ordinary ones.
+_OUTCOME_BYTES_CACHED_MAX = 4 * MIB
 # Bytes are bound as they are and made text by SQLite: no copy through a Python string.
 _PUT_LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))"
 _PUT_INDEX = "REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?)"
@@ -110,6 +113,8 @@ class SqliteStorage:
         # Keeps `close` from taking the WAL's descriptor away under a sync.
         self._sync_lock = threading.Lock()
         self._last_ts = self._flushed_ts = 0
+        # Of recorded answers, since their pages were last let go of.
+        self._outcome_bytes = 0
         self._log = SqliteLog()
         self._state = SqliteState()
         self._checkpointed_pages = self._pages_written()
@@ -220,6 +225,7 @@ class SqliteStorage:
             self._state.apply(self._write, commit)
             if commit.outcome is not None:
                 self._write.execute(sqlite_outcomes.PUT, sqlite_outcomes.to_row(commit.outcome))
+                self._outcome_bytes += len(commit.outcome.result)
             self._log.appended([len(row[5] or b"") for row in log])
             self._last_ts = ts
         except apsw.Error as error:
@@ -248,11 +254,18 @@ class SqliteStorage:
             raise self._group_failed(error, "write commits") from error
         self._flushed_ts = self._last_ts
         self._log.flushed()
+        self._forget_pages_of_outcomes()
         if self._pages_written() - self._checkpointed_pages >= self._checkpoint_pages:
             try:
                 self._move_wal(apsw.SQLITE_CHECKPOINT_PASSIVE)
             except StorageError as failure:
                 raise self._fail(failure) from failure
+
+    def _forget_pages_of_outcomes(self) -> None:
+        """Hardly any recorded answer is read again, so large ones shall not stay in the page cache."""
+        if self._outcome_bytes > _OUTCOME_BYTES_CACHED_MAX:
+            self._outcome_bytes = 0
+            self._connection.pragma("shrink_memory")
 
     def sync(self) -> None:
         with self._sync_lock:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import apsw
 
-from .sqlite_errors import from_sqlite_error
+from .owner_only import make_owned_file
+from .sqlite_errors import from_os_error, from_sqlite_error
 
 
 def copy_sqlite(source: str | os.PathLike[str], target: Path) -> None:
@@ -24,6 +25,7 @@ def copy_sqlite(source: str | os.PathLike[str], target: Path) -> None:
         reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            make_owned_file(target)
             writer = apsw.Connection(str(target))
             try:
                 with writer.backup("main", reader, "main") as backup:
@@ -32,5 +34,7 @@ def copy_sqlite(source: str | os.PathLike[str], target: Path) -> None:
                 writer.close()
         finally:
             reader.close()
+    except OSError as error:
+        raise from_os_error(error, target, "copy the database") from error
     except apsw.Error as error:
         raise from_sqlite_error(error, path, "copy the database", system_errno=0) from error

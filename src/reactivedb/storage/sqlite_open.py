@@ -16,6 +16,7 @@ import apsw
 
 from . import sqlite_schema
 from .lock import FileLock
+from .owner_only import make_owned_file, tighten_database
 from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_os_error, from_sqlite_error, storage_error
@@ -54,9 +55,12 @@ def open_sqlite(
         undo.callback(lock.release)
         connection = None
         try:
+            # SQLite gives its WAL and shared memory the mode of the database.
+            make_owned_file(database)
             connection = cast(SqlConnection, apsw.Connection(str(database), vfs=vfs))
             undo.callback(connection.close, True)
             _prepare(connection, database)
+            tighten_database(database)
             wal = open_wal(Path(str(database) + "-wal"))
             undo.callback(wal.close)
             storage = SqliteStorage(
