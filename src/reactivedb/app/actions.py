@@ -11,13 +11,14 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from ..errors import StorageError
+from ..errors import RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
     ActionCtx,
@@ -52,6 +53,10 @@ T = TypeVar("T")
 
 # The request id of what no client asked for.
 NO_REQUEST = "0" * 16
+
+
+# The databases in whose actions this context is.
+_inside: ContextVar[tuple[object, ...]] = ContextVar("reactivedb_inside_actions", default=())
 
 
 class Actions:
@@ -96,10 +101,24 @@ class Actions:
     @contextmanager
     def _counted(self) -> Generator[None]:
         self.running += 1
+        token = _inside.set((*_inside.get(), self))
         try:
             yield
         finally:
+            _inside.reset(token)
             self._ended()
+
+    def check_outside(self, what: str) -> None:
+        """Refuse what waits for all actions inside of one of them.
+
+        Raises:
+            RequestError: `NestedCall`.
+        """
+        if self in _inside.get():
+            raise RequestError(
+                f"`{what}` waits until no action runs, and an action called it - call it outside of actions",
+                code="NestedCall",
+            )
 
     def _ended(self) -> None:
         self.running -= 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..auth import Provider, Verifier
 from ..engine import Engine, check_public_at
-from ..errors import ConflictError, StorageError
+from ..errors import ConflictError, RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
     SCHEMAS_PATH,
@@ -42,6 +42,7 @@ from ..user_code import contained, contained_in_task, is_from_library, is_of
 from . import heartbeat
 from .actions import NO_REQUEST, Actions
 from .admission import Admission
+from .call_queue import forked
 from .calls import Asked, CallResult, args_of
 from .delivery import Delivery
 from .heartbeat import Pulse
@@ -108,6 +109,7 @@ class Runtime:
         # Set by whoever knows the admin key; without it, nobody is an administrator.
         self.is_admin_key: Callable[[str], bool] = _no_admin_key
         self._closed = False
+        self._pid = os.getpid()
 
     # Life
 
@@ -142,6 +144,27 @@ class Runtime:
     @property
     def is_open(self) -> bool:
         return not self._closed
+
+    @property
+    def is_forked(self) -> bool:
+        """This process is a child of the one that opened the database, which alone may use it."""
+        return os.getpid() != self._pid
+
+    def check_loop(self) -> None:
+        """Refuse what is awaited in another process or loop than its own, where it would never return.
+
+        Raises:
+            StorageError: `DatabaseForked`.
+            RequestError: `WrongEventLoop`.
+        """
+        if self.is_forked:
+            raise forked()
+        if self.is_open and asyncio.get_running_loop() is not self.loop:
+            raise RequestError(
+                "this database was opened in another event loop, and can be awaited in that one only - open "
+                "it in the loop that uses it, or use `app.open`, whose database any thread may call",
+                code="WrongEventLoop",
+            )
 
     def reload(self, app: App) -> None:
         """Serve another version of the application; when it raises, the old one serves on.

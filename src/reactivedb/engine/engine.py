@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..clock import Clock, SystemClock, span_ns
 from ..errors import StorageError
@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 
 _logger = Log("reactivedb")
 _CURSOR_SECRET: Final = "engine.cursor_secret"
+
+
+class Running(NamedTuple):
+    """A function that runs in a transaction."""
+
+    thread_id: int
+    path: str
 
 
 class Engine:
@@ -72,6 +79,8 @@ class Engine:
         # Tables that an administrator has made and the program does not declare.
         self.made_names: frozenset[str] = frozenset()
         self._last_creation_time = stored.last_creation_time
+        # The function whose transaction runs now, for those who wait for the lock.
+        self.running: Running | None = None
 
     def declare(
         self,
@@ -265,18 +274,28 @@ class Engine:
             )
         removed, added = index_changes(write_set)
         commit = Commit(ts, writes, removed, added, outcome(ts) if outcome is not None else None)
-        try:
+        with self._whole():
             self.committer.append(ts, write_set, commit)
+            self.counts.follow(commit)
+            for change in write_set.changes:
+                if change.new is not None:
+                    self.cache.put(change.new)
+                else:
+                    self.cache.discard(change.id)
+        return ts
+
+    @contextmanager
+    def _whole(self) -> Generator[None]:
+        """Change memory and open group together: if an exception cuts that short, both return to the file."""
+        try:
+            yield
         except StorageError as error:
             self.undo_open_group(error)
             raise
-        self.counts.follow(commit)
-        for change in write_set.changes:
-            if change.new is not None:
-                self.cache.put(change.new)
-            else:
-                self.cache.discard(change.id)
-        return ts
+        except BaseException as error:
+            cut_short = f"undone, since `{type(error).__name__}` cut a commit short - send it again"
+            self.undo_open_group(StorageError(cut_short))
+            raise
 
     def undo_open_group(self, error: StorageError) -> None:
         """State and caches return to what is in the file; everybody who waited for more is told."""
@@ -296,14 +315,10 @@ class Engine:
 
     def flush(self) -> int:
         """Commit the open group into the file. Raises StorageError after undoing it."""
-        with self.lock:
-            try:
-                if self.committer.applied_ts > self.committer.flushed_ts:
-                    self.retention.step()
-                return self.committer.flush()
-            except StorageError as error:
-                self.undo_open_group(error)
-                raise
+        with self.lock, self._whole():
+            if self.committer.applied_ts > self.committer.flushed_ts:
+                self.retention.step()
+            return self.committer.flush()
 
     @contextmanager
     def own_group(self) -> Generator[None]:

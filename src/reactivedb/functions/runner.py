@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
 
 import pydantic
 
-from ..engine import Engine, ReadSet, Transaction, begin_at
+from ..engine import Engine, ReadSet, Running, Transaction, begin_at
 from ..errors import ConflictError, LimitExceededError, ReactiveDBError, StorageError, ValidationError
 from ..limits import activate, deactivate
 from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, Validator, with_code
@@ -29,6 +30,7 @@ from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
 from .deployment import Deployment
 from .failure import from_pydantic
+from .fence import pass_before_commit
 from .identity import Identity
 from .own_task import in_own_task
 from .pagination import Journal
@@ -155,6 +157,10 @@ class Run:
                 maximum=depth_max,
                 asked=self.depth,
             )
+        outer, self.runner.engine.running = (
+            self.runner.engine.running,
+            Running(threading.get_ident(), definition.path),
+        )
         self.depth += 1
         token = guard.enter(definition.path)
         moment_token = moment.enter(self.transaction)
@@ -173,6 +179,7 @@ class Run:
             moment.leave(moment_token)
             guard.leave(token)
             self.depth -= 1
+            self.runner.engine.running = outer
         return value, checked_return(definition, value)
 
 
@@ -356,6 +363,7 @@ class Runner:
                 held.check_time()
             # Before the commit: a mutation whose answer cannot be given has not happened.
             encoded_result(result, self.engine.limits)
+            pass_before_commit()
         except BaseException as error:
             result.error = self._failed(error)
             return result

@@ -50,6 +50,12 @@ class FileLock:
 
     def release(self) -> None:
         os.ftruncate(self._descriptor, 0)
+        # A forked process may hold the same open file: closing ours would not release the lock.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+
+    def leave_to_parent(self) -> None:
+        """Called in a forked process: the lock is the parent's alone, and ends with it."""
         os.close(self._descriptor)
 
     def _write_holder(self) -> None:

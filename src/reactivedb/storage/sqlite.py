@@ -23,7 +23,7 @@ import apsw
 from reactivedb.errors import StorageError
 from reactivedb.limits import MIB
 
-from . import sqlite_outcomes, sqlite_schema
+from . import fork, sqlite_outcomes, sqlite_schema
 from .agreement import Agreement
 from .contract import (
     Catalog,
@@ -118,6 +118,17 @@ class SqliteStorage:
         self._log = SqliteLog()
         self._state = SqliteState()
         self._checkpointed_pages = self._pages_written()
+        fork.keep_away(self)
+
+    def leave_to_parent(self) -> None:
+        """Called in a process that was forked while the file was open: nothing here touches the file again.
+
+        Closing SQLite's connection could remove the WAL under the parent, so it is never closed.
+        """
+        self._closed_because = "the process was forked and the file is the parent's"
+        self._released = True
+        fork.never_finalize(self._connection)
+        self._lock.leave_to_parent()
 
     def relax(self) -> None:
         """From now on `sync` does nothing: a power cut may take the last commits, a crash does not."""
@@ -270,6 +281,18 @@ class SqliteStorage:
     def rollback(self) -> None:
         self._check_open()
         self._abandon_group()
+        try:
+            [(last_ts,)] = self._read.execute(_LAST_TS).fetchall()
+        except apsw.Error:
+            return  # what cannot be read will say so to whoever needs it
+        if last_ts > self._flushed_ts:
+            # An exception came between the COMMIT and our note of it.
+            self._last_ts = self._flushed_ts = last_ts
+            self._log.load(self._read)
+
+    @property
+    def flushed_ts(self) -> int:
+        return self._flushed_ts
 
     def _begin(self) -> None:
         if self._closed_because is not None:
@@ -431,6 +454,7 @@ class SqliteStorage:
         if self._released:
             return
         self._released = True
+        fork.let_go(self)
         try:
             if self._closed_because is None:
                 self._abandon_group()
