@@ -207,3 +207,16 @@ def test_no_password_or_token_reaches_the_log_of_a_server_whatever_its_type(
         line for line in log.splitlines() if re.search(f"{secret}|770077|{STRONG}|not-a-known-kind", line)
     ]
     assert found == []
+
+
+def test_a_key_of_a_letter_does_not_tear_the_words_of_an_error_apart(folder: Path) -> None:
+    refused = subprocess.run(
+        command("serve", folder, "--port", 0, "--site-port", 0, "--host", "0.0.0.0"),
+        env={**os.environ, "REACTIVEDB_ADMIN_KEY": "x"},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "expected an admin key of at least 16 characters" in refused.stderr.replace("\n", " ")

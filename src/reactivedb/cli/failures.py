@@ -15,13 +15,15 @@ from .report import Report
 FAILED: Final = 1
 ADMIN_KEY_VARIABLE: Final = "REACTIVEDB_ADMIN_KEY"
 _USAGE: Final = 2
+_SECRET_LENGTH_MIN: Final = 6
 _USAGE_CODES: Final = {"NoAppFolder", "BadArguments", "NoTarget", "BadURL", "InvalidAllowedHost"}
 
 
 def known_secrets() -> tuple[str, ...]:
     """What the environment of this process holds and no log may."""
     key = os.environ.get(ADMIN_KEY_VARIABLE, "").strip()
-    return ((key,) if key else ()) + secrets_in(os.environ)
+    # A shorter one is a part of other words, which would be torn apart; nobody else is served by it.
+    return ((key,) if len(key) >= _SECRET_LENGTH_MIN else ()) + secrets_in(os.environ)
 
 
 class Failures:
