@@ -5,8 +5,10 @@ The clocks are the test's own, and so are the looks at the loops.
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -37,14 +39,21 @@ class FakeMachine:
         return self.computed_s
 
 
+class Variable:
+    """What a blocking function has made."""
+
+
 class Stage:
     """Where a blocking function has come to."""
 
     def __init__(self) -> None:
         self.blocks = threading.Event()
         self.go = threading.Event()
+        self.variable: weakref.ref[Variable] | None = None
 
     def block(self) -> None:
+        variable = Variable()
+        self.variable = weakref.ref(variable)
         self.blocks.set()
         assert self.go.wait(LONG_S)
 
@@ -238,6 +247,21 @@ def test_a_busy_machine_and_a_process_that_stood_still_are_no_block(world: World
     for _ in range(3):
         world.look(passed_s=3600.0)
     assert world.counted == (0, 0.0)
+
+
+def test_looking_at_a_function_does_not_keep_its_variables(world: World) -> None:
+    gc.disable()
+    try:
+        blocking = beside(lambda: world.db.action(block))
+        assert stage[0].blocks.wait(LONG_S)
+        world.look(10)
+        assert world.heart.pulses
+        stage[0].go.set()
+        blocking.join(LONG_S)
+        assert stage[0].variable is not None
+        assert stage[0].variable() is None
+    finally:
+        gc.enable()
 
 
 def test_an_infinite_limit_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import logging
 import pdb
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -144,6 +145,24 @@ def test_a_pause_of_the_garbage_collector_is_not_the_functions_time(db: Database
     finally:
         gc.callbacks.remove(collecting)
     assert looks_until_stopped(db, lambda: machine.pass_s(SAMPLE_S, computed_s=SAMPLE_S)) == 8
+
+
+def test_sampling_a_function_does_not_keep_its_variables(db: Database) -> None:
+    class Variable: ...
+
+    made: list[weakref.ref[Variable]] = []
+
+    def step() -> None:
+        variable = Variable()
+        made.append(weakref.ref(variable))
+        machine.pass_s(SAMPLE_S)
+
+    gc.disable()
+    try:
+        assert run(db, step) == "ended"
+        assert [one() for one in made] == [None]
+    finally:
+        gc.enable()
 
 
 def test_a_finalizer_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

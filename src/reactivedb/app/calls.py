@@ -23,6 +23,11 @@ class CallResult:
     # The database's own failure, by its code: nothing is wrong with the call, and it may be tried again.
     unavailable: str | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """Of what may be large in it."""
+        return len((self.value if self.error is None else self.error.data) or b"")
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:

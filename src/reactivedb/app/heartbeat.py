@@ -11,13 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Final
 
-from ..functions import OwnTime, is_debugger, measure_collections, now_s, place_of, stack_of, user_frame
+from ..functions import (
+    OwnTime,
+    frame_of,
+    is_debugger,
+    measure_collections,
+    now_s,
+    place_of,
+    stack_of,
+    user_frame,
+)
 from ..log import Log
 
 if TYPE_CHECKING:
@@ -174,9 +182,8 @@ class Heart:
         """Look at all loops once."""
         with self._lock:
             pulses = list(self.pulses)
-        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
         for pulse in pulses:
-            pulse.look(frames.get(pulse.thread_id), planned_s)
+            pulse.look(frame_of(pulse.thread_id), planned_s)
 
 
 heart = Heart()

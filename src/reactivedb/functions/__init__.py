@@ -45,7 +45,7 @@ from .runner import (
     run_outside,
 )
 from .scheduler import Scheduler
-from .stacks import place_of, stack_of, user_frame
+from .stacks import frame_of, place_of, stack_of, user_frame
 from .system import JOBS, SYSTEM_TABLES
 from .system_api import SCHEMAS_PATH
 from .system_environment import LIST_VARIABLES, UPDATE_VARIABLES
@@ -117,6 +117,7 @@ __all__ = [
     "declared_environment",
     "describe",
     "encoded_result",
+    "frame_of",
     "in_own_task",
     "internal_action",
     "internal_mutation",

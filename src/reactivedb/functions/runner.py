@@ -86,6 +86,12 @@ class RunResult:
             self.recorded = encode(self.tree)
         return self.recorded
 
+    def forget_value(self) -> None:
+        """Keep the text alone. The objects may take fifty times as much, and what is made beside them and
+        stays keeps their memory from going back to the system.
+        """
+        self.value = self.tree = None
+
 
 class Run:
     """The state of one top-level run, which its nested calls share."""

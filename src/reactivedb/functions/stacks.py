@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
 import traceback
 from pathlib import Path
@@ -17,6 +18,15 @@ LIBRARIES: Final = (
 # Of a deep stack, the part that is shown: what blocks is at its end.
 _FRAMES_SHOWN: Final = 20
 _LOOP: Final = ("asyncio/events.py", "asyncio/runners.py")
+
+
+def frame_of(thread_id: int) -> FrameType | None:
+    """The innermost frame of a thread.
+
+    Whoever kept the frames of all threads would keep its own among them, and with that cycle the variables of
+    all the others, until the garbage collector comes.
+    """
+    return sys._current_frames().get(thread_id)  # pyright: ignore[reportPrivateUsage]
 
 
 def place_of(frame: FrameType | None) -> str:

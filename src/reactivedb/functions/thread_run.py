@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -24,7 +23,7 @@ import anyio
 
 from ..errors import RequestError
 from ..log import Log
-from .stacks import place_of
+from .stacks import frame_of, place_of
 
 T = TypeVar("T")
 
@@ -112,7 +111,7 @@ class ThreadRun:
                 f"was cancelled and did not end within {self._stop_s:g} s (`action_thread_stop_s`) - "
                 "let it block for shorter times, with timeouts"
             )
-            frame = sys._current_frames().get(thread.ident or 0)  # pyright: ignore[reportPrivateUsage]
+            frame = frame_of(thread.ident or 0)
             _logger.warning(
                 "the action `%s` was cancelled and still blocks after %g s, at %s: it is left behind in its "
                 "thread, and can write nothing more",

@@ -35,7 +35,7 @@ from ..errors import LimitExceededError
 from ..log import Log
 from . import own_time
 from .own_time import OwnTime, is_debugged, is_debugger, is_import, is_traced_by
-from .stacks import LIBRARIES, PACKAGE
+from .stacks import LIBRARIES, PACKAGE, frame_of
 
 if TYPE_CHECKING:
     from ..engine import Transaction
@@ -281,11 +281,10 @@ class _Watchdog:
             self._armed_since_look = False
             self._awake_until = now_s + self._limit_s
         planned_s = self._limit_s / _SAMPLE_COUNT if now_s < self._awake_until else math.inf
-        frames = sys._current_frames() if self.armed else {}  # pyright: ignore[reportPrivateUsage]
         for watch in self.armed.values():
             if watch.leaving:
                 continue
-            watch.look(frames.get(watch.thread_id), self._planned_s)
+            watch.look(frame_of(watch.thread_id), self._planned_s)
             if watch.left_s > 0 or watch.excuse is not None:
                 sample_s = watch.limit_s / _SAMPLE_COUNT
                 planned_s = min(planned_s, max(_RETRY_S, min(watch.left_s, sample_s)))
@@ -307,7 +306,7 @@ def _stop(watch: _Watch) -> str:
         watch.over_at_s = own_time.machine.now_s() + watch.left_s
         watch.transaction.overdue = watch.exceeded()
     # Looked at anew, directly before it is raised in.
-    frame = sys._current_frames().get(watch.thread_id)  # pyright: ignore[reportPrivateUsage]
+    frame = frame_of(watch.thread_id)
     if frame is None:
         return "an unknown place"
     # Between this look and the raising, the thread stands still or leaves through `disarm`, which waits.

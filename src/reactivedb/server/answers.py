@@ -14,8 +14,8 @@ from starlette.types import Message, Send
 from ..app import Caller
 from ..limits import KIB
 
-# As much as uvicorn buffers before it waits.
-_PIECE_BYTES: Final = 64 * KIB
+# As much as uvicorn buffers before it waits. What is no larger is not counted.
+LIGHT_ANSWER_BYTES: Final = 64 * KIB
 
 
 class Answer:
@@ -30,11 +30,11 @@ class Answer:
 
     async def send(self, message: Message) -> None:
         """Raises: LimitExceededError, before anything was sent."""
-        if message["type"] == "http.response.start" and _announced(message) > _PIECE_BYTES:
+        if message["type"] == "http.response.start" and _announced(message) > LIGHT_ANSWER_BYTES:
             self._head = message
             return
         body: bytes = message.get("body", b"")
-        if len(body) <= _PIECE_BYTES:
+        if len(body) <= LIGHT_ANSWER_BYTES:
             await self._send_head()
             await self._pass_on(message)
             return
@@ -44,8 +44,8 @@ class Answer:
             self._caller.hold_answer(len(body))
         try:
             await self._send_head()
-            for start in range(0, len(body), _PIECE_BYTES):
-                end = start + _PIECE_BYTES
+            for start in range(0, len(body), LIGHT_ANSWER_BYTES):
+                end = start + LIGHT_ANSWER_BYTES
                 more = end < len(body) or message.get("more_body", False)
                 await self._pass_on({**message, "body": body[start:end], "more_body": more})
         finally:

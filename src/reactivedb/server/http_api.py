@@ -23,6 +23,7 @@ from ..protocol import decode_ts, encode_ts, normalize_path
 from ..text import quoted
 from ..values import decoded_size_bytes, dumps, is_light, loads, redacted
 from .admin import Addresses, AdminKey, check_origin, identity_from, require_admin
+from .answers import LIGHT_ANSWER_BYTES
 from .bodies import read_body
 from .gate import caller_of, hold, identify
 from .replies import Format, Refusal, json_response, outcome, printable
@@ -121,16 +122,22 @@ class HttpApi:
             raise _too_much("queries", limits.queries_per_batch_max, len(asked))
         calls = [Call.parse(body, request) for body in asked]
         at_ts = self._runtime.latest_ts
+        caller = caller_of(request.scope)
         results: list[bytes] = []
         size_bytes = 0
-        for call in calls:
-            results.append(await self._outcome("query", call, identity, at_ts=at_ts))
-            size_bytes += len(results[-1])
-            if size_bytes > limits.result_size_bytes_max:
-                raise _too_much("bytes of results", limits.result_size_bytes_max, size_bytes)
-            # Queries do not wait for anything; others want to be served between them.
-            await anyio.lowlevel.checkpoint()
-        return json_response(b'{"results":[' + b",".join(results) + b"]}")
+        try:
+            for call in calls:
+                results.append(await self._outcome("query", call, identity, at_ts=at_ts))
+                # The next ones may wait for their turn.
+                caller.hold_answer(len(results[-1]))
+                size_bytes += len(results[-1])
+                if size_bytes > limits.result_size_bytes_max:
+                    raise _too_much("bytes of results", limits.result_size_bytes_max, size_bytes)
+                # Queries do not wait for anything; others want to be served between them.
+                await anyio.lowlevel.checkpoint()
+            return json_response(b'{"results":[' + b",".join(results) + b"]}")
+        finally:
+            caller.hold_bytes(-size_bytes)
 
     async def function(self, request: Request) -> Response:
         check_origin(request, self._addresses)
@@ -172,7 +179,16 @@ class HttpApi:
                 result.error.message.removeprefix(f"{result.unavailable}: "),
                 headers={"retry-after": "1"},
             )
-        return await self._runtime.turns.run(call.caller, outcome(result, call.form))
+        steps = outcome(result, call.form)
+        size_bytes = result.size_bytes
+        if size_bytes <= LIGHT_ANSWER_BYTES:
+            return await self._runtime.turns.run(call.caller, steps)
+        # Until its turn comes it is there as text, and then also as what is written of it.
+        call.caller.hold_answer(2 * size_bytes)
+        try:
+            return await self._runtime.turns.run(call.caller, steps)
+        finally:
+            call.caller.hold_bytes(-2 * size_bytes)
 
     async def _json(
         self, request: Request, kind: Kind, identity: Identity, *, path: str | None = None

@@ -94,7 +94,8 @@ class LiveQuery:
         self.run_count = 0
         self.cause: Cause | None = None
         self.holders: dict[Holder, None] = {}
-        self.watches: list[Watch[LiveQuery]] = []
+        # No list, for a new one is put where one of the function's was, and there keeps a whole arena.
+        self.watches: tuple[Watch[LiveQuery], ...] = ()
         # What these take in memory.
         self.reads_size_bytes = 0
 
@@ -146,7 +147,7 @@ class QueryCache:
         self._on_run = on_run
         self._tracker: Tracker[LiveQuery] = Tracker(engine.reader())
         self._made_names = engine.made_names
-        self._live: dict[LiveQuery, list[Place]] = {}
+        self._live: dict[LiveQuery, tuple[Place, ...]] = {}
         self._at: dict[Place, LiveQuery] = {}
         self._stale: Lanes[LiveQuery] = Lanes()
         self.tries: SecondTries[LiveQuery] = SecondTries(engine.limits, engine.clock.now_ns)
@@ -222,14 +223,14 @@ class QueryCache:
     def _put(self, live: LiveQuery) -> None:
         """Let the entry be found at its places, unless another one is found there."""
         self._hide(live)
-        self._live[live] = places = [place for place in live.places() if place not in self._at]
+        self._live[live] = places = tuple(place for place in live.places() if place not in self._at)
         for place in places:
             self._at[place] = live
 
     def _hide(self, live: LiveQuery) -> None:
         for place in self._live.get(live, ()):
             del self._at[place]
-        self._live[live] = []
+        self._live[live] = ()
 
     def release(self, live: LiveQuery, holder: Holder) -> None:
         """The holder lets go; the last one turns a true result into an idle one."""
@@ -255,7 +256,7 @@ class QueryCache:
         # One commit may touch it in several ways; what was dropped is not marked once more.
         live.stale = True
         self._tracker.forget(live.watches)
-        live.watches = []
+        live.watches = ()
         self._stale.discard(live)
         self.tries.forget(live)
         for place in self._live.pop(live):
@@ -326,14 +327,15 @@ class QueryCache:
         self.rerun_count += live.run_count > 1
         began = time.perf_counter()
         run = self._run_function(live)
-        self._on_run(live, run, time.perf_counter() - began)
+        duration_s = time.perf_counter() - began
+        result, read_set = self._result_of(live, run)
+        self._on_run(live, run, duration_s)
         self.tries.ran(live, run.error)
         if run.saw_identity and not live.identity_bound:
             live.identity_bound = True
             self._hide(live)
             self._part(live)
-        result, read_set = self._result_of(live, run)
-        live.watches = self._tracker.watch(live, read_set, live.watches)
+        live.watches = tuple(self._tracker.watch(live, read_set, live.watches))
         live.began_anew = live.journal is None
         live.journal = result.journal
         reads_size_bytes = _size_of_reads(live, read_set)
@@ -395,6 +397,8 @@ class QueryCache:
         if error is None:
             try:
                 json = encoded_result(run, self._engine.limits)
+                if not live.keeps_value:
+                    run.forget_value()
                 result = Result(json, None, lines, journal=run.journal)
                 if live.keeps_value:
                     result = result.with_value(run.value)
