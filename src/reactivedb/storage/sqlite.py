@@ -23,7 +23,6 @@ import apsw
 from reactivedb.errors import StorageError
 
 from . import sqlite_outcomes, sqlite_schema
-from .agreement import Agreement
 from .contract import (
     Catalog,
     Commit,
@@ -35,6 +34,7 @@ from .contract import (
     TableRow,
 )
 from .lock import FileLock
+from .sqlite_check import disagreements, structure_problems
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_sqlite_error, storage_error
 from .sqlite_log import SqliteLog, positions_of
@@ -48,9 +48,9 @@ from .sqlite_state import (
     SCAN_DOCUMENTS,
     SCAN_TABLE,
     SqliteState,
-    entries_astray,
     reversed_order,
 )
+from .wal_damage import RELAXED
 from .wal_sync import WalSync
 
 # What `_creationTime` reached, and the `ts` up to which the log was read for it.
@@ -110,13 +110,26 @@ class SqliteStorage:
         # Keeps `close` from taking the WAL's descriptor away under a sync.
         self._sync_lock = threading.Lock()
         self._last_ts = self._flushed_ts = 0
+        # How many groups were committed, and how many of them a sync has covered.
+        self._group_count = self._synced_count = 0
         self._log = SqliteLog()
         self._state = SqliteState()
         self._checkpointed_pages = self._pages_written()
 
     def relax(self) -> None:
         """From now on `sync` does nothing: a power cut may take the last commits, a crash does not."""
+        if self.get_meta(RELAXED) is None:
+            self.set_meta(RELAXED, "1")
+            self.flush()
+            self.sync()
         self._relaxed = True
+
+    def tighten(self) -> None:
+        """From now on `sync` makes durable; undoes what an earlier `relax` left in the file."""
+        if self.get_meta(RELAXED) is not None:
+            self._run("DELETE FROM meta WHERE key = ?", (RELAXED,))
+            self.flush()
+            self.sync()
 
     def recover(self) -> None:
         """The second half of opening; raises StorageError, and OSError as it comes.
@@ -130,7 +143,7 @@ class SqliteStorage:
         self._wal.renew()
         # With a full disk, or a reader (the `sqlite3` shell) in the way, the WAL stays: it is durable now.
         self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        if sqlite_schema.renew(self._connection):
+        if sqlite_schema.renew(self._connection, self.path, sync=self._wal.sync):
             # All of it is in the WAL; the first commit should not have to wait for that.
             self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._state.load(self._read)
@@ -231,10 +244,7 @@ class SqliteStorage:
         self._check_open()
         if not self._connection.in_transaction:
             return
-        try:
-            self._write.execute("COMMIT")
-        except apsw.Error as error:
-            raise self._group_failed(error, "write commits") from error
+        self._commit_group()
         self._flushed_ts = self._last_ts
         self._log.flushed()
         if self._pages_written() - self._checkpointed_pages >= self._checkpoint_pages:
@@ -243,16 +253,32 @@ class SqliteStorage:
             except StorageError as failure:
                 raise self._fail(failure) from failure
 
+    def _commit_group(self) -> None:
+        """At most one group at the end of the WAL is not durable: see `wal_damage`, which relies on it."""
+        if self._synced_count < self._group_count:
+            self._sync_group(self._group_count)
+        try:
+            self._write.execute("COMMIT")
+        except apsw.Error as error:
+            raise self._group_failed(error, "write commits") from error
+        self._group_count += 1
+
     def sync(self) -> None:
+        self._sync_group(None)
+
+    def _sync_group(self, wanted: int | None) -> None:
+        """Sync what was committed so far; not if a sync that was waited for has covered what is wanted."""
         with self._sync_lock:
             self._check_open()
-            if self._relaxed:
+            if self._relaxed or (wanted is not None and self._synced_count >= wanted):
                 return
+            covered = self._group_count
             try:
                 self._wal.sync()
             except OSError as error:
                 got = f"the system says `{error.strerror}`"
                 raise self._fail(storage_error("SyncFailed", self.path, "sync commits", got)) from error
+            self._synced_count = covered
 
     def rollback(self) -> None:
         self._check_open()
@@ -286,7 +312,7 @@ class SqliteStorage:
         self._checkpointed_pages = self._pages_written()
         try:
             if self._record_newest():
-                self._run("COMMIT")
+                self._commit_group()
             try:
                 self._connection.wal_checkpoint(mode=mode)
             except apsw.Error as error:
@@ -389,30 +415,11 @@ class SqliteStorage:
     def check(self) -> list[str]:
         self._check_open()
         try:
-            return self._damage() or self._disagreement()
+            return structure_problems(self._connection) or disagreements(self._connection)
         except apsw.CorruptError as error:
             return [f"SQLite says `{error}`"]
         except apsw.Error as error:
             raise self._group_failed(error, "check the database") from error
-
-    def _damage(self) -> list[str]:
-        return [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
-
-    def _disagreement(self) -> list[str]:
-        execute = self._connection.execute
-        agreement = Agreement()
-        agreement.read_log(
-            ((row[0], DocumentWrite(*row[2:])) for row in execute(_LOG_COLUMNS + "ORDER BY ts, position")),
-            horizon_ts=self._log.extent.horizon_ts,
-        )
-        agreement.read_documents(
-            (row[0], StoredVersion(*row[1:]))
-            for row in execute("SELECT table_number, id, ts, CAST(value AS BLOB) FROM documents")
-        )
-        agreement.read_entries(
-            execute("SELECT index_number, key, id FROM index_entries"), self.catalog().indexes
-        )
-        return agreement.problems + entries_astray(self._read)
 
     def close(self) -> None:
         if self._released:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import apsw
 
+from .page_checksums import ChecksumVFS
 from .sqlite_errors import from_sqlite_error
 
 
@@ -21,10 +22,11 @@ def copy_sqlite(source: str | os.PathLike[str], target: Path) -> None:
     """
     path = Path(os.path.realpath(source))
     try:
-        reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        flags = apsw.SQLITE_OPEN_READONLY
+        reader = apsw.Connection(str(path), flags=flags, vfs=ChecksumVFS(path).vfs_name)
         try:
             reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            writer = apsw.Connection(str(target))
+            writer = apsw.Connection(str(target), vfs=ChecksumVFS(target).vfs_name)
             try:
                 with writer.backup("main", reader, "main") as backup:
                     backup.step(-1)

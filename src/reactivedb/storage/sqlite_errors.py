@@ -13,6 +13,8 @@ import apsw
 
 from reactivedb.errors import StorageError
 
+from .page_checksums import PageDamaged
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 _FAILED_SYNCS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
@@ -21,7 +23,8 @@ _WAY_OUT = {
     "DiskFull": "make room on its disk (or raise the quota), then try again",
     "ReadOnly": "make the file and its folder writable for this user, or use a copy elsewhere",
     "DatabaseBusy": "end the program that writes to it; only reactivedb may write to the file",
-    "DatabaseCorrupt": "restore a copy, or read what is left with `sqlite3 FILE .recover`",
+    "DatabaseCorrupt": "see `reactivedb doctor FILE`, then restore a copy or read what is left with "
+    "`sqlite3 FILE .recover`",
     "ForeignDatabase": "use another path",
     "NewerFormat": "open it with a newer reactivedb; nothing was changed",
     "FolderMissing": "create the folder first",
@@ -30,8 +33,9 @@ _WAY_OUT = {
 }
 
 
-def storage_error(code: str, path: Path, doing: str, got: str) -> StorageError:
-    return StorageError(f"could not {doing} (`{path}`): {got} - {_WAY_OUT[code]}", code=code, path=str(path))
+def storage_error(code: str, path: Path, doing: str, got: str, *, way_out: str | None = None) -> StorageError:
+    text = f"could not {doing} (`{path}`): {got} - {way_out or _WAY_OUT[code]}"
+    return StorageError(text, code=code, path=str(path))
 
 
 def from_os_error(error: OSError, path: Path, doing: str) -> StorageError:
@@ -52,7 +56,7 @@ def from_sqlite_error(
     text = str(error)
     if text == "not an error":
         text = type(error).__name__
-    got = f"SQLite says `{text}`"
+    got = text if isinstance(error, PageDamaged) else f"SQLite says `{text}`"
     match error:
         case apsw.ConstraintError():
             return AssertionError(f"a rule of the storage contract was broken (`{path}`): {got}")

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal, cast
 
 import apsw
 
+from reactivedb.errors import StorageError
+
 from . import sqlite_schema
 from .lock import FileLock
+from .page_checksums import RESERVED_BYTES, ChecksumVFS
 from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_os_error, from_sqlite_error, storage_error
+from .wal_damage import RELAXED, damage_of, has_groups
 from .wal_sync import FileWalSync, WalSync, measure_sync_cost
 
 Durability = Literal["full", "relaxed"]
@@ -48,13 +52,14 @@ def open_sqlite(
     """
     # The WAL and the lock lie beside the file itself, also if the path leads there through a link.
     database = Path(os.path.realpath(path))
+    checked = ChecksumVFS(database, vfs or "")
     _check_place(database)
     with ExitStack() as undo:
         lock = FileLock(database)
         undo.callback(lock.release)
         connection = None
         try:
-            connection = cast(SqlConnection, apsw.Connection(str(database), vfs=vfs))
+            connection = cast(SqlConnection, apsw.Connection(str(database), vfs=checked.vfs_name))
             undo.callback(connection.close, True)
             _prepare(connection, database)
             wal = open_wal(Path(str(database) + "-wal"))
@@ -70,7 +75,12 @@ def open_sqlite(
             ) from error
         except OSError as error:
             raise from_os_error(error, database, "open the database") from error
+        except (ValueError, TypeError, IndexError) as error:
+            # Only in a file of an earlier format, or where another program put pages: there are no checksums.
+            got = f"a stored text or number cannot be read ({error})"
+            raise storage_error("DatabaseCorrupt", database, "open the database", got) from error
         if durability == "full":
+            storage.tighten()
             storage.sync_cost_s = measure_sync_cost(database.parent)
         else:
             storage.relax()
@@ -84,25 +94,63 @@ def _check_place(database: Path) -> None:
         raise storage_error("FolderMissing", database, doing, f"there is no folder `{database.parent}`")
     if database.is_dir():
         raise storage_error("ForeignDatabase", database, doing, "it is a folder")
+    sqlite_schema.refuse_newer(database)
+    is_empty = not database.exists() or database.stat().st_size == 0
+    # SQLite would remove the WAL. Its first group may be there before the name of the file is durable.
+    if is_empty and has_groups(Path(f"{database}-wal"), 2):
+        raise _damaged_wal(database, "the database file is empty or missing", "bring it back")
     for place in (database, database.parent):
         # The bits count even for root, whom the system would let write: they say what the owner wants.
         if place.exists() and not (os.access(place, os.W_OK) and place.stat().st_mode & 0o222):
             raise storage_error("ReadOnly", database, doing, f"`{place}` is read-only")
 
 
+def check_wal(connection: SqlConnection, database: Path) -> None:
+    """Refuse a WAL in which acknowledged commits are damaged; changes nothing.
+
+    Raises: StorageError `DatabaseCorrupt`.
+    """
+    wal = Path(f"{database}-wal")
+    # A damaged page is reported by who needs it; here SQLite only has to read the WAL.
+    with suppress(apsw.CorruptError):
+        connection.pragma("schema_version")
+    damage = damage_of(wal)
+    if damage is None:
+        return
+    with suppress(apsw.Error):
+        if connection.execute("SELECT 1 FROM meta WHERE key = ?", (RELAXED,)).fetchall():
+            return
+    raise _damaged_wal(
+        database,
+        f"{damage.what}, and commits lie behind it (in {damage.lost_group_count} groups)",
+        f"restore a copy; or give these commits up: `truncate -s {damage.sound_size_bytes} '{wal}'`, then "
+        f"`reactivedb doctor '{database}'` to see whether what is left fits together",
+    )
+
+
+def _damaged_wal(database: Path, got: str, way_out: str) -> StorageError:
+    doing = f"recover the commits in `{database.name}-wal`"
+    return storage_error("DatabaseCorrupt", database, doing, got, way_out=way_out)
+
+
 def _prepare(connection: SqlConnection, database: Path) -> None:
     # Closing must change nothing until the file is known to be ours and sound.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    check_wal(connection, database)
     known = sqlite_schema.recognise(connection, database)
     if connection.readonly("main"):
         raise storage_error("ReadOnly", database, "open the database", "SQLite can only read it")
     connection.pragma("synchronous", "NORMAL")
     connection.pragma("cache_size", -_CACHE_SIZE_KIB)
     connection.pragma("temp_store", "MEMORY")
+    if not known:
+        connection.reserve_bytes("main", RESERVED_BYTES)
     mode: object = connection.pragma("journal_mode", "WAL")
     if mode != "wal":
         raise storage_error("StorageFailed", database, "open it with a write-ahead log", f"mode `{mode}`")
     connection.wal_autocheckpoint(0)
     if not known:
         sqlite_schema.create(connection)
+    # The WAL is there once something was read, also of a file that had none (`sqlite3` makes such).
+    connection.pragma("schema_version")

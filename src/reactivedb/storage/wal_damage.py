@@ -1,0 +1,106 @@
+"""Was something acknowledged lost in a damaged WAL?
+
+SQLite takes the WAL up to the first frame whose checksum is wrong, and forgets the rest without a word: that
+is what a power cut leaves of commits which were not synced yet. But a group is only committed once the one
+before it is durable (`SqliteStorage`). So if two ends of groups of the present WAL lie behind what SQLite took,
+at least the first of them was acknowledged, and the frame is damaged. Damage in the very last group looks like
+a power cut. Nor can the rule be used where commits are not synced (`durability="relaxed"`).
+
+The layout of `-wal` and `-shm` is SQLite's: sqlite.org/fileformat2.html and sqlite.org/walformat.html.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from .page_checksums import PAGE_SIZE_BYTES, WAL_HEADER_BYTES
+
+# In the meta: commits of this file may have been written without a sync.
+RELAXED: Final = "storage.relaxed"
+
+_FRAME_HEADER_BYTES = 24
+_FRAME_BYTES = _FRAME_HEADER_BYTES + PAGE_SIZE_BYTES
+_MAGICS = (0x377F0682, 0x377F0683)
+_VERSION = 3_007_000
+# Where the index of the WAL has the number of the last frame that SQLite took.
+_LAST_FRAME_OFFSET = 16
+
+
+@dataclass(frozen=True, slots=True)
+class WalDamage:
+    """What a WAL holds that SQLite does not read."""
+
+    what: str
+    # The WAL cut to this size holds what is left of it.
+    sound_size_bytes: int
+    lost_group_count: int
+
+
+def damage_of(wal: Path) -> WalDamage | None:
+    """To be asked after SQLite has read the WAL; changes nothing. Costs a look at each frame behind that."""
+    try:
+        file = wal.open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        header = file.read(WAL_HEADER_BYTES)
+        if len(header) < WAL_HEADER_BYTES or header == bytes(WAL_HEADER_BYTES):
+            # Empty, or about to be emptied.
+            return None
+        if not _is_sound(header):
+            # It is synced before the first frame is written.
+            lost = sum(is_end for is_end, _ in _frames(file, 0))
+            return WalDamage("its header does not match its checksum", 0, lost) if lost else None
+        taken = _frames_taken(wal)
+        salts = header[16:24]
+        lost = sum(is_end and found == salts for is_end, found in _frames(file, taken))
+    if lost < 2:
+        return None
+    what = f"there is a damaged frame behind frame {taken}"
+    return WalDamage(what, WAL_HEADER_BYTES + taken * _FRAME_BYTES, lost)
+
+
+def has_groups(wal: Path, count: int) -> bool:
+    """Are there so many groups of the present WAL, sound or not?"""
+    try:
+        file = wal.open("rb")
+    except FileNotFoundError:
+        return False
+    with file:
+        salts = file.read(WAL_HEADER_BYTES)[16:24]
+        return sum(is_end and found == salts for is_end, found in _frames(file, 0)) >= count
+
+
+def _frames(file: BinaryIO, after: int) -> Iterator[tuple[bool, bytes]]:
+    """Of each frame behind that one whether it ends a group, and its salts."""
+    for number in itertools.count(after):
+        file.seek(WAL_HEADER_BYTES + number * _FRAME_BYTES)
+        header = file.read(_FRAME_HEADER_BYTES)
+        if len(header) < _FRAME_HEADER_BYTES:
+            return
+        yield header[4:8] != bytes(4), header[8:16]
+
+
+def _is_sound(header: bytes) -> bool:
+    magic, version, page_size = struct.unpack_from(">III", header)
+    if magic not in _MAGICS or version != _VERSION or page_size != PAGE_SIZE_BYTES:
+        return False
+    # The order of bytes in the sums is that of the machine that wrote them.
+    words = struct.unpack_from(">6I" if magic & 1 else "<6I", header)
+    first = second = 0
+    for index in range(0, 6, 2):
+        first = (first + words[index] + second) & 0xFFFFFFFF
+        second = (second + words[index + 1] + first) & 0xFFFFFFFF
+    return struct.pack(">II", first, second) == header[24:32]
+
+
+def _frames_taken(wal: Path) -> int:
+    with wal.with_name(wal.name.removesuffix("-wal") + "-shm").open("rb") as index:
+        index.seek(_LAST_FRAME_OFFSET)
+        return int.from_bytes(index.read(4), sys.byteorder)
