@@ -2,9 +2,9 @@
 
 SQLite takes the WAL up to the first frame whose checksum is wrong, and forgets the rest without a word: that
 is what a power cut leaves of commits which were not synced yet. But a group is only committed once the one
-before it is durable (`SqliteStorage`). So if two ends of groups of the present WAL lie behind what SQLite took,
-at least the first of them was acknowledged, and the frame is damaged. Damage in the very last group looks like
-a power cut. Nor can the rule be used where commits are not synced (`durability="relaxed"`).
+before it is durable (`SqliteStorage`). So if two ends of groups of the present WAL lie behind what SQLite
+took, at least the first of them was acknowledged, and the frame is damaged. Damage in the very last group
+looks like a power cut. Nor can this be told where commits are not synced (`durability="relaxed"`).
 
 The layout of `-wal` and `-shm` is SQLite's: sqlite.org/fileformat2.html and sqlite.org/walformat.html.
 """
