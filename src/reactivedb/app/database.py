@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
+import anyio.to_thread
 
 from ..engine import RetentionReport, SchemaProgress, schema_progress
 from ..errors import StorageError
@@ -163,6 +164,12 @@ class Database:
         """Indexes that are being built, and migrations, with how far they have come."""
         return schema_progress(self._runtime.engine)
 
+    def check(self) -> list[str]:
+        """Read the whole file and say what is damaged or does not fit together, a sentence each; [] if all
+        is sound. Others may go on meanwhile: it is the state of one moment that is checked.
+        """
+        return self._runtime.check()
+
     @property
     def runtime(self) -> Runtime:
         return self._runtime
@@ -287,6 +294,12 @@ class AsyncDatabase:
     def schema_progress(self) -> list[SchemaProgress]:
         """Indexes that are being built, and migrations, with how far they have come."""
         return schema_progress(self.runtime.engine)
+
+    async def check(self) -> list[str]:
+        """Read the whole file and say what is damaged or does not fit together, a sentence each; [] if all
+        is sound. Others may go on meanwhile: it is the state of one moment that is checked.
+        """
+        return await anyio.to_thread.run_sync(self.runtime.check)
 
     async def open(self) -> None:
         """What `async with` does on entering. Raises as `App.open` does."""

@@ -35,7 +35,7 @@ from ..functions import (
     kept_text,
     request_id_of,
 )
-from ..storage import FileStore, Storage
+from ..storage import FileStore, Storage, examine
 from ..subscriptions import QueryCache, QuerySet
 from .actions import NO_REQUEST, Actions
 from .admission import Admission
@@ -351,6 +351,14 @@ class Runtime:
     def latest_ts(self) -> int:
         """The newest timestamp that is durable."""
         return self.engine.committer.durable_ts
+
+    def check(self) -> list[str]:
+        """What is damaged or does not fit together in the file. Any thread; others go on meanwhile."""
+        storage = self.engine.storage
+        if storage.path is not None:
+            return examine(storage.path).problems
+        with self.engine.lock:
+            return storage.check()
 
     def query_set(self, on_change: Callable[[], None]) -> QuerySet:
         return QuerySet(self.cache, on_change=on_change)

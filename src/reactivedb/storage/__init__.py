@@ -12,6 +12,7 @@ from .contract import (
     StoredVersion,
     TableRow,
 )
+from .doctor import Examination, examine
 from .files import PART_SUFFIX, FileStore, PartialFile
 from .memory import MemoryStorage
 from .private_file import write_private
@@ -26,6 +27,7 @@ __all__ = [
     "Commit",
     "DocumentWrite",
     "Durability",
+    "Examination",
     "FileStore",
     "IndexRow",
     "LogExtent",
@@ -37,6 +39,7 @@ __all__ = [
     "StoredVersion",
     "TableRow",
     "copy_sqlite",
+    "examine",
     "open_sqlite",
     "write_private",
 ]

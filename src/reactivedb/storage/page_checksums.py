@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 from binascii import crc32
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,31 +61,22 @@ def has_checksums(header: bytes) -> bool:
     return header.startswith(_MAGIC) and header[20] == RESERVED_BYTES
 
 
-def faulty_pages(path: Path) -> Iterator[tuple[int, str]]:
-    """Every page of a file with checksums that is not what was written, with what is wrong; reads all."""
-    with path.open("rb") as file:
-        for number in itertools.count(1):
-            page = file.read(PAGE_SIZE_BYTES)
-            if len(page) < PAGE_SIZE_BYTES:
-                if page:
-                    yield number, f"page {number} ends after {len(page)} of its {PAGE_SIZE_BYTES} bytes"
-                return
-            if fault := fault_of(page, number):
-                yield number, fault
-
-
 class ChecksumVFS(apsw.VFS):
-    """The file system `base` (empty: the ordinary one) for the connections to one database file."""
+    """The file system `base` (empty: the ordinary one) for the connections to one database file.
 
-    def __init__(self, database: Path, base: str = "") -> None:
+    With `faults`, damaged pages are noted there under their numbers, and read as they are.
+    """
+
+    def __init__(self, database: Path, base: str = "", *, faults: dict[int, str] | None = None) -> None:
         self.vfs_name = f"reactivedb checksums {next(_numbers)}"
         self._base = base
         self._database = database
+        self._faults = faults
         super().__init__(self.vfs_name, base)
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
-            return _CheckedFile(self._base, name, flags)
+            return _CheckedFile(self._base, name, flags, faults=self._faults)
         if flags[0] & apsw.SQLITE_OPEN_WAL:
             return _WalFile(self._base, name, flags)
         if name is None:
@@ -97,8 +87,16 @@ class ChecksumVFS(apsw.VFS):
 
 
 class _CheckedFile(apsw.VFSFile):
-    def __init__(self, base: str, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+    def __init__(
+        self,
+        base: str,
+        name: str | apsw.URIFilename | None,
+        flags: list[int],
+        *,
+        faults: dict[int, str] | None,
+    ) -> None:
         super().__init__(base, name, flags)
+        self._faults = faults
         header = super().xRead(100, 0)
         # A file that another layout begins is not touched; an empty one will be ours.
         self._has_checksums = not header or has_checksums(header)
@@ -108,8 +106,11 @@ class _CheckedFile(apsw.VFSFile):
         if not self._has_checksums or len(data) != PAGE_SIZE_BYTES:
             # Shorter: the file's header, before SQLite knows the size of a page; or the end of the file.
             return data
-        if fault := fault_of(data, offset // PAGE_SIZE_BYTES + 1):
-            raise PageDamaged(fault)
+        number = offset // PAGE_SIZE_BYTES + 1
+        if fault := fault_of(data, number):
+            if self._faults is None:
+                raise PageDamaged(fault)
+            self._faults[number] = fault
         return data[:_CONTENT_BYTES] + _NONE
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802

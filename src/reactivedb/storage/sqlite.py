@@ -36,7 +36,8 @@ from .contract import (
 from .lock import FileLock
 from .sqlite_check import disagreements, structure_problems
 from .sqlite_connection import SqlConnection
-from .sqlite_errors import from_sqlite_error, storage_error
+from .sqlite_damage import what_was_read
+from .sqlite_errors import SQL_ERRORS, from_sqlite_error, storage_error
 from .sqlite_log import SqliteLog, positions_of
 from .sqlite_state import (
     COUNT,
@@ -194,7 +195,7 @@ class SqliteStorage:
         self._run("INSERT INTO tables VALUES (?, ?)", (row.number, row.name))
         try:
             sqlite_schema.create_view(self._connection, row)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "create a table's view") from error
 
     def put_index(self, row: IndexRow) -> None:
@@ -224,7 +225,7 @@ class SqliteStorage:
                 self._write.execute(sqlite_outcomes.PUT, sqlite_outcomes.to_row(commit.outcome))
             self._log.appended([len(row[5] or b"") for row in log])
             self._last_ts = ts
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "append a commit") from error
         except BaseException:
             self._abandon_group()
@@ -234,7 +235,7 @@ class SqliteStorage:
         try:
             self._begin()
             self._state.fill_in(self._write, table_number, entries)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "fill an index") from error
         except BaseException:
             self._abandon_group()
@@ -259,7 +260,7 @@ class SqliteStorage:
             self._sync_group(self._group_count)
         try:
             self._write.execute("COMMIT")
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "write commits") from error
         self._group_count += 1
 
@@ -297,10 +298,12 @@ class SqliteStorage:
         if self._closed_because is None and self._connection.in_transaction:
             try:
                 self._write.execute("ROLLBACK")
-            except apsw.Error as error:
+            except SQL_ERRORS as error:
                 raise self._fail(self._translated(error, "roll back")) from error
 
-    def _group_failed(self, error: apsw.Error, doing: str) -> StorageError | AssertionError:
+    def _group_failed(
+        self, error: apsw.Error | UnicodeDecodeError, doing: str
+    ) -> StorageError | AssertionError:
         failure = self._translated(error, doing)
         self._abandon_group()
         if isinstance(failure, StorageError) and failure.code == "SyncFailed":
@@ -315,7 +318,7 @@ class SqliteStorage:
                 self._commit_group()
             try:
                 self._connection.wal_checkpoint(mode=mode)
-            except apsw.Error as error:
+            except SQL_ERRORS as error:
                 raise self._group_failed(error, "move the WAL into the database file") from error
         except StorageError as failure:
             # Without room nothing is lost: the WAL keeps all, and the next try comes as many pages later.
@@ -380,7 +383,7 @@ class SqliteStorage:
         self._check_open()
         try:
             positions = positions_of(self._read, ts, ids)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "read the log") from error
         rows = self._rows(_LOGGED, (ts, json.dumps(positions)))
         return [DocumentWrite(*row[2:]) for row in rows]
@@ -401,7 +404,7 @@ class SqliteStorage:
                 if passed[-1].ts > self._log.recorded_ts(self._write):
                     self._record_newest()
                 self._log.forget(self._write, passed)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "forget a part of the log") from error
         return len(passed)
 
@@ -416,9 +419,9 @@ class SqliteStorage:
         self._check_open()
         try:
             return structure_problems(self._connection) or disagreements(self._connection)
-        except apsw.CorruptError as error:
-            return [f"SQLite says `{error}`"]
-        except apsw.Error as error:
+        except (apsw.CorruptError, ValueError) as error:
+            return [f"it cannot be read: {error}"]
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "check the database") from error
 
     def close(self) -> None:
@@ -445,14 +448,14 @@ class SqliteStorage:
             self._check_open()
         try:
             return self._read.execute(sql, bindings).fetchall()
-        except apsw.Error as error:
-            raise self._group_failed(error, "read the database") from error
+        except SQL_ERRORS as error:
+            raise self._group_failed(error, what_was_read(self._connection, sql, bindings)) from error
 
     def _run(self, sql: str, bindings: tuple[Any, ...] = ()) -> None:
         try:
             self._begin()
             self._write.execute(sql, bindings)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "write to the database") from error
         except BaseException:
             self._abandon_group()
@@ -466,7 +469,9 @@ class SqliteStorage:
                 path=str(self.path),
             )
 
-    def _translated(self, error: apsw.Error, doing: str) -> StorageError | AssertionError:
+    def _translated(
+        self, error: apsw.Error | UnicodeDecodeError, doing: str
+    ) -> StorageError | AssertionError:
         return from_sqlite_error(error, self.path, doing, system_errno=self._connection.system_errno)
 
     def _fail(self, failure: StorageError | AssertionError) -> StorageError:

@@ -15,6 +15,9 @@ from reactivedb.errors import StorageError
 
 from .page_checksums import PageDamaged
 
+# What reading may raise: apsw decodes texts itself.
+SQL_ERRORS = (apsw.Error, UnicodeDecodeError)
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 _FAILED_SYNCS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
@@ -49,7 +52,7 @@ def from_os_error(error: OSError, path: Path, doing: str) -> StorageError:
 
 
 def from_sqlite_error(
-    error: apsw.Error, path: Path, doing: str, *, system_errno: int = 0
+    error: apsw.Error | UnicodeDecodeError, path: Path, doing: str, *, system_errno: int = 0
 ) -> StorageError | AssertionError:
     """`system_errno` is the connection's: SQLite itself knows only ENOSPC as a full disk."""
     # A backup's error comes without its text: the connection that SQLite asks for it has none.
@@ -72,7 +75,7 @@ def from_sqlite_error(
             code = "ReadOnly"
         case apsw.BusyError() | apsw.LockedError():
             code = "DatabaseBusy"
-        case apsw.CorruptError() | apsw.NotADBError():
+        case apsw.CorruptError() | apsw.NotADBError() | UnicodeDecodeError():
             code = "DatabaseCorrupt"
         case _:
             code = "StorageFailed"

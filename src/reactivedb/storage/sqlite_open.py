@@ -22,7 +22,7 @@ from .page_checksums import RESERVED_BYTES, ChecksumVFS
 from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_os_error, from_sqlite_error, storage_error
-from .wal_damage import RELAXED, damage_of, has_groups
+from .wal_damage import RELAXED, WalDamage, damage_of, has_groups
 from .wal_sync import FileWalSync, WalSync, measure_sync_cost
 
 Durability = Literal["full", "relaxed"]
@@ -59,6 +59,8 @@ def open_sqlite(
         undo.callback(lock.release)
         connection = None
         try:
+            # Held, so no connection of this process has locks that closing the file would drop.
+            sqlite_schema.refuse_newer(database)
             connection = cast(SqlConnection, apsw.Connection(str(database), vfs=checked.vfs_name))
             undo.callback(connection.close, True)
             _prepare(connection, database)
@@ -94,7 +96,6 @@ def _check_place(database: Path) -> None:
         raise storage_error("FolderMissing", database, doing, f"there is no folder `{database.parent}`")
     if database.is_dir():
         raise storage_error("ForeignDatabase", database, doing, "it is a folder")
-    sqlite_schema.refuse_newer(database)
     is_empty = not database.exists() or database.stat().st_size == 0
     # SQLite would remove the WAL. Its first group may be there before the name of the file is durable.
     if is_empty and has_groups(Path(f"{database}-wal"), 2):
@@ -105,27 +106,35 @@ def _check_place(database: Path) -> None:
             raise storage_error("ReadOnly", database, doing, f"`{place}` is read-only")
 
 
-def check_wal(connection: SqlConnection, database: Path) -> None:
-    """Refuse a WAL in which acknowledged commits are damaged; changes nothing.
+def damage_in_wal(connection: SqlConnection, database: Path) -> WalDamage | None:
+    """Are acknowledged commits in the WAL damaged? Changes nothing; raises apsw.Error."""
+    damage = damage_of(Path(f"{database}-wal"), taken=_frames_taken(connection))
+    if damage is not None:
+        with suppress(apsw.Error):
+            if connection.execute("SELECT 1 FROM meta WHERE key = ?", (RELAXED,)).fetchall():
+                return None
+    return damage
 
-    Raises: StorageError `DatabaseCorrupt`.
-    """
-    wal = Path(f"{database}-wal")
+
+def _check_wal(connection: SqlConnection, database: Path) -> None:
+    """Raises: StorageError `DatabaseCorrupt`."""
+    damage = damage_in_wal(connection, database)
+    if damage is not None:
+        raise _damaged_wal(
+            database,
+            str(damage),
+            f"restore a copy; or give these commits up: `truncate -s {damage.sound_size_bytes} "
+            f"'{database}-wal'`, then `reactivedb doctor '{database}'` to see whether the rest fits together",
+        )
+
+
+def _frames_taken(connection: SqlConnection) -> int:
+    """How many frames of the WAL SQLite found whole. Never read from `-shm`: closing that drops its locks."""
     # A damaged page is reported by who needs it; here SQLite only has to read the WAL.
     with suppress(apsw.CorruptError):
         connection.pragma("schema_version")
-    damage = damage_of(wal)
-    if damage is None:
-        return
-    with suppress(apsw.Error):
-        if connection.execute("SELECT 1 FROM meta WHERE key = ?", (RELAXED,)).fetchall():
-            return
-    raise _damaged_wal(
-        database,
-        f"{damage.what}, and commits lie behind it (in {damage.lost_group_count} groups)",
-        f"restore a copy; or give these commits up: `truncate -s {damage.sound_size_bytes} '{wal}'`, then "
-        f"`reactivedb doctor '{database}'` to see whether what is left fits together",
-    )
+    frame_count, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    return max(0, frame_count)
 
 
 def _damaged_wal(database: Path, got: str, way_out: str) -> StorageError:
@@ -137,7 +146,7 @@ def _prepare(connection: SqlConnection, database: Path) -> None:
     # Closing must change nothing until the file is known to be ours and sound.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-    check_wal(connection, database)
+    _check_wal(connection, database)
     known = sqlite_schema.recognise(connection, database)
     if connection.readonly("main"):
         raise storage_error("ReadOnly", database, "open the database", "SQLite can only read it")

@@ -6,14 +6,13 @@ before it is durable (`SqliteStorage`). So if two ends of groups of the present 
 took, at least the first of them was acknowledged, and the frame is damaged. Damage in the very last group
 looks like a power cut. Nor can this be told where commits are not synced (`durability="relaxed"`).
 
-The layout of `-wal` and `-shm` is SQLite's: sqlite.org/fileformat2.html and sqlite.org/walformat.html.
+The layout of the WAL is SQLite's: sqlite.org/fileformat2.html.
 """
 
 from __future__ import annotations
 
 import itertools
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +27,6 @@ _FRAME_HEADER_BYTES = 24
 _FRAME_BYTES = _FRAME_HEADER_BYTES + PAGE_SIZE_BYTES
 _MAGICS = (0x377F0682, 0x377F0683)
 _VERSION = 3_007_000
-# Where the index of the WAL has the number of the last frame that SQLite took.
-_LAST_FRAME_OFFSET = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +38,12 @@ class WalDamage:
     sound_size_bytes: int
     lost_group_count: int
 
+    def __str__(self) -> str:
+        return f"{self.what}, and commits lie behind it (in {self.lost_group_count} groups)"
 
-def damage_of(wal: Path) -> WalDamage | None:
-    """To be asked after SQLite has read the WAL; changes nothing. Costs a look at each frame behind that."""
+
+def damage_of(wal: Path, *, taken: int) -> WalDamage | None:
+    """SQLite took so many frames; costs a look at each frame behind them, and changes nothing."""
     try:
         file = wal.open("rb")
     except FileNotFoundError:
@@ -57,7 +57,6 @@ def damage_of(wal: Path) -> WalDamage | None:
             # It is synced before the first frame is written.
             lost = sum(is_end for is_end, _ in _frames(file, 0))
             return WalDamage("its header does not match its checksum", 0, lost) if lost else None
-        taken = _frames_taken(wal)
         salts = header[16:24]
         lost = sum(is_end and found == salts for is_end, found in _frames(file, taken))
     if lost < 2:
@@ -98,9 +97,3 @@ def _is_sound(header: bytes) -> bool:
         first = (first + words[index] + second) & 0xFFFFFFFF
         second = (second + words[index + 1] + first) & 0xFFFFFFFF
     return struct.pack(">II", first, second) == header[24:32]
-
-
-def _frames_taken(wal: Path) -> int:
-    with wal.with_name(wal.name.removesuffix("-wal") + "-shm").open("rb") as index:
-        index.seek(_LAST_FRAME_OFFSET)
-        return int.from_bytes(index.read(4), sys.byteorder)
