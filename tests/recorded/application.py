@@ -22,7 +22,9 @@ class Counter(rdb.Document, table="counters"):
 @rdb.mutation
 def add(ctx: rdb.MutationCtx, author: str, text: str, rank: float) -> rdb.Id[Note]:
     print("adding", text[:10])
-    return ctx.db.insert(Note(author=author, text=text, rank=rank, data=text.encode()[:8], big=rdb.Int64(2**60)))
+    return ctx.db.insert(
+        Note(author=author, text=text, rank=rank, data=text.encode()[:8], big=rdb.Int64(2**60))
+    )
 
 
 @rdb.mutation

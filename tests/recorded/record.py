@@ -18,12 +18,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from recorded import application as notes
-
 import reactivedb as rdb
 from reactivedb.functions import ANONYMOUS, RequestKey
 from reactivedb.functions.file_links import links_of
 from reactivedb.testing import FakeClock
+from recorded import application as notes
 
 app = rdb.App(notes, root="recorded")
 AUTHORS = ("ada", "bob", "Zoë 🦎")

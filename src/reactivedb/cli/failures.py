@@ -14,7 +14,7 @@ from .report import Report
 FAILED: Final = 1
 ADMIN_KEY_VARIABLE: Final = "REACTIVEDB_ADMIN_KEY"
 _USAGE: Final = 2
-_USAGE_CODES: Final = {"NoAppFolder", "BadArguments", "NoTarget", "BadURL"}
+_USAGE_CODES: Final = {"NoAppFolder", "BadArguments", "NoTarget", "BadURL", "FileMissing"}
 
 
 class Failures:

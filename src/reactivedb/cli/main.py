@@ -18,6 +18,7 @@ from ..server.admin import Addresses
 from ..server.asgi import ReactiveASGI
 from ..server.serving import DEFAULT_PORT, DEFAULT_SITE_PORT, Listeners, serve_on
 from ..server.serving import run as run_loop
+from ..storage import examine
 from .call import call, parse_args
 from .data_dir import DataDir
 from .dev import Settings, announce
@@ -45,6 +46,8 @@ TrustedProxies = Annotated[
     ),
 ]
 Compression = Annotated[bool, typer.Option("--compression", help="Offer permessage-deflate.")]
+
+_WAY_OUT = "restore a copy, or read what is left with `sqlite3 FILE .recover` into a new file"
 
 # Locals in a traceback could be keys.
 cli = typer.Typer(
@@ -144,6 +147,26 @@ def run(
         if outcome.error_data is not None:
             report.line(_pretty(outcome.error_data))
         raise typer.Exit(FAILED)
+
+
+@cli.command()
+def doctor(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database, such as `data.db`.")],
+) -> None:
+    """Read a whole database file and say what is damaged or does not fit together; change nothing.
+
+    Exit code 1 if something is wrong. A server may be running.
+    """
+    with Failures() as report:
+        found = examine(file)
+        for fact in found.facts:
+            result(fact)
+        for problem in found.problems:
+            result(f"PROBLEM {problem}")
+        if found.problems:
+            report.line(f"{file}: {len(found.problems)} problems - {_WAY_OUT}")
+            raise typer.Exit(FAILED)
+        result("no problem was found")
 
 
 @cli.command()

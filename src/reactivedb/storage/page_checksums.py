@@ -5,8 +5,11 @@ checksum per page covers each of them. It stands in the last 8 bytes, which SQLi
 bytes, byte 20 of the file): the CRC-32 of the page, begun with the page's number so that a page in another's
 place is noticed, and a mark. It is made when a page is moved from the WAL into the file and compared when a
 page is read from the file. SQLite itself sees zeros there, so that is what lies in the WAL, whose frames have
-checksums of their own. A page with zeros in the file was put there by another program (`sqlite3`'s `.backup`,
-or its checkpoint after a crash) and is taken as it is. Cost: 2 µs a page, of which 1 µs is the CRC.
+checksums of their own. Cost: 2 µs a page, of which 1 µs is the CRC.
+
+Another program may write pages without checksums into the file: `sqlite3`, when it makes a copy (`.backup`)
+or ends the WAL of a process that was killed. It always writes the first page then, whose mark is a checksum
+of what such programs change in it. From then on the file is one in which a page may have none (`SOME`).
 """
 
 from __future__ import annotations
@@ -21,8 +24,11 @@ import apsw
 PAGE_SIZE_BYTES = 4096
 RESERVED_BYTES = 8
 WAL_HEADER_BYTES = 32
+# Stands in a WAL that is about to be emptied; SQLite takes nothing from such a one.
+VOID_WAL_HEADER = b"all of it is in the database now"
 _CONTENT_BYTES = PAGE_SIZE_BYTES - RESERVED_BYTES
 _MARK = b"CRC3"
+_SOME = b"SOME"
 _NONE = bytes(RESERVED_BYTES)
 _ZEROS = bytes(PAGE_SIZE_BYTES)
 _MAGIC = b"SQLite format 3\0"
@@ -37,24 +43,35 @@ class PageDamaged(apsw.CorruptError):
     """A page is not what was written; the message says which."""
 
 
-def checksum(page: bytes, number: int) -> bytes:
+def checksum(page: bytes, number: int, *, is_whole: bool = True) -> bytes:
     """What belongs into the last bytes of this page; pages are counted from 1."""
-    if number == 1:
-        content = bytearray(page[:_CONTENT_BYTES])
-        for start, end in _COUNTERS:
-            content[start:end] = bytes(end - start)
-        crc = crc32(content, 1)
-    else:
-        crc = crc32(memoryview(page)[:_CONTENT_BYTES], number)
-    return crc.to_bytes(4, "big") + _MARK
+    if number > 1:
+        return crc32(memoryview(page)[:_CONTENT_BYTES], number).to_bytes(4, "big") + _MARK
+    content = bytearray(page[:_CONTENT_BYTES])
+    for start, end in _COUNTERS:
+        content[start:end] = bytes(end - start)
+    return crc32(content, 1).to_bytes(4, "big") + (_mark_of_first(page) if is_whole else _SOME)
 
 
-def fault_of(page: bytes, number: int) -> str | None:
-    """What is wrong with a page of the file; None: nothing, or it has no checksum."""
+def _mark_of_first(page: bytes) -> bytes:
+    counters = b"".join(page[start:end] for start, end in _COUNTERS)
+    return crc32(counters, 1).to_bytes(4, "big")
+
+
+def is_whole(first_page: bytes) -> bool:
+    """Has every page of the file a checksum?"""
+    return first_page[_CONTENT_BYTES + 4 :] == _mark_of_first(first_page)
+
+
+def fault_of(page: bytes, number: int, *, is_whole: bool) -> str | None:
+    """What is wrong with a page of the file; None: nothing, or it may lack a checksum and does."""
     found = page[_CONTENT_BYTES:]
-    if found == _NONE:
-        return f"page {number} holds nothing but zeros" if page == _ZEROS else None
-    return None if found == checksum(page, number) else f"page {number} does not match its checksum"
+    expected = checksum(page, number)
+    if found == expected or (number == 1 and found[:4] == expected[:4]):
+        return None
+    if found == _NONE and not is_whole and page != _ZEROS:
+        return None
+    return f"page {number} does not match its checksum"
 
 
 def has_checksums(header: bytes) -> bool:
@@ -97,17 +114,23 @@ class _CheckedFile(apsw.VFSFile):
     ) -> None:
         super().__init__(base, name, flags)
         self._faults = faults
-        header = super().xRead(100, 0)
+        first = super().xRead(PAGE_SIZE_BYTES, 0)
         # A file that another layout begins is not touched; an empty one will be ours.
-        self._has_checksums = not header or has_checksums(header)
+        self._has_checksums = not first or has_checksums(first)
+        # One without checksums gets them on all of its pages at once.
+        self._is_whole = not has_checksums(first) or is_whole(first)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
         data = super().xRead(amount, offset)
-        if not self._has_checksums or len(data) != PAGE_SIZE_BYTES:
-            # Shorter: the file's header, before SQLite knows the size of a page; or the end of the file.
+        # SQLite also reads the header alone, and a page behind the end, which holds nothing yet.
+        if not self._has_checksums or amount != PAGE_SIZE_BYTES or not data:
             return data
         number = offset // PAGE_SIZE_BYTES + 1
-        if fault := fault_of(data, number):
+        if len(data) < PAGE_SIZE_BYTES:
+            fault = f"page {number} ends after {len(data)} of its {PAGE_SIZE_BYTES} bytes"
+        else:
+            fault = fault_of(data, number, is_whole=self._is_whole)
+        if fault:
             if self._faults is None:
                 raise PageDamaged(fault)
             self._faults[number] = fault
@@ -118,7 +141,8 @@ class _CheckedFile(apsw.VFSFile):
             self._has_checksums = has_checksums(data)
         if self._has_checksums and len(data) == PAGE_SIZE_BYTES:
             page = bytes(data)
-            data = page[:_CONTENT_BYTES] + checksum(page, offset // PAGE_SIZE_BYTES + 1)
+            number = offset // PAGE_SIZE_BYTES + 1
+            data = page[:_CONTENT_BYTES] + checksum(page, number, is_whole=self._is_whole)
         super().xWrite(data, offset)  # pyright: ignore[reportUnknownMemberType]
 
     def xDeviceCharacteristics(self) -> int:  # noqa: N802
@@ -132,6 +156,6 @@ class _WalFile(apsw.VFSFile):
         if newsize == 0 and super().xFileSize() > 0:
             # A file system that overwrites nothing may have no room for this; to make room counts more.
             with suppress(apsw.FullError):
-                super().xWrite(bytes(WAL_HEADER_BYTES), 0)  # pyright: ignore[reportUnknownMemberType]
+                super().xWrite(VOID_WAL_HEADER, 0)  # pyright: ignore[reportUnknownMemberType]
                 super().xSync(apsw.SQLITE_SYNC_NORMAL)
         super().xTruncate(newsize)

@@ -116,6 +116,8 @@ class SqliteStorage:
         self._log = SqliteLog()
         self._state = SqliteState()
         self._checkpointed_pages = self._pages_written()
+        # The next group may be the first of a WAL; the first page has to be in each (`page_checksums`).
+        self._wal_is_moved = False
 
     def relax(self) -> None:
         """From now on `sync` does nothing: a power cut may take the last commits, a crash does not."""
@@ -290,6 +292,9 @@ class SqliteStorage:
             self._check_open()
         if not self._connection.in_transaction:
             self._write.execute("BEGIN IMMEDIATE")
+            if self._wal_is_moved:
+                self._wal_is_moved = False
+                self._write.execute(sqlite_schema.TOUCH_FIRST_PAGE)
 
     def _abandon_group(self) -> None:
         self._last_ts = self._flushed_ts
@@ -317,6 +322,7 @@ class SqliteStorage:
             if self._record_newest():
                 self._commit_group()
             try:
+                self._wal_is_moved = True
                 self._connection.wal_checkpoint(mode=mode)
             except SQL_ERRORS as error:
                 raise self._group_failed(error, "move the WAL into the database file") from error

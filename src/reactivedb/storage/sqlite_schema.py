@@ -26,6 +26,8 @@ from .sqlite_errors import storage_error
 # `RDB1`, in the header field that SQLite keeps for the application.
 APPLICATION_ID = 0x52444231
 FORMAT_VERSION = 3
+# SQLite writes the page also if nothing on it changes.
+TOUCH_FIRST_PAGE = f"PRAGMA user_version = {FORMAT_VERSION}"
 
 _DOCUMENTS = """\
 CREATE TABLE documents (
