@@ -135,7 +135,8 @@ def flip(content: bytearray, rng: random.Random) -> str:
 
 
 def zero_sector(content: bytearray, rng: random.Random) -> str:
-    start = rng.randrange(len(content) // 512) * 512
+    # Not the first: a WAL that begins with zeros is one that was about to be emptied.
+    start = rng.randrange(1, len(content) // 512) * 512
     content[start : start + 512] = bytes(512)
     return f"zeros from {start}"
 

@@ -24,8 +24,6 @@ import apsw
 PAGE_SIZE_BYTES = 4096
 RESERVED_BYTES = 8
 WAL_HEADER_BYTES = 32
-# Stands in a WAL that is about to be emptied; SQLite takes nothing from such a one.
-VOID_WAL_HEADER = b"all of it is in the database now"
 _CONTENT_BYTES = PAGE_SIZE_BYTES - RESERVED_BYTES
 _MARK = b"CRC3"
 _SOME = b"SOME"
@@ -156,6 +154,6 @@ class _WalFile(apsw.VFSFile):
         if newsize == 0 and super().xFileSize() > 0:
             # A file system that overwrites nothing may have no room for this; to make room counts more.
             with suppress(apsw.FullError):
-                super().xWrite(VOID_WAL_HEADER, 0)  # pyright: ignore[reportUnknownMemberType]
+                super().xWrite(bytes(WAL_HEADER_BYTES), 0)  # pyright: ignore[reportUnknownMemberType]
                 super().xSync(apsw.SQLITE_SYNC_NORMAL)
         super().xTruncate(newsize)

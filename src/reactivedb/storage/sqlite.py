@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -443,7 +444,9 @@ class SqliteStorage:
         finally:
             with self._sync_lock:
                 self._closed_because = self._closed_because or "`close` was called"
-                self._connection.close(True)
+                # What finds no room in the database file stays in the WAL, which is durable.
+                with suppress(apsw.Error):
+                    self._connection.close(True)
                 self._wal.close()
             self._lock.release()
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from .page_checksums import PAGE_SIZE_BYTES, VOID_WAL_HEADER, WAL_HEADER_BYTES
+from .page_checksums import PAGE_SIZE_BYTES, WAL_HEADER_BYTES
 
 # In the meta: commits of this file may have been written without a sync.
 RELAXED: Final = "storage.relaxed"
@@ -51,7 +51,8 @@ def damage_of(wal: Path, *, taken: int) -> WalDamage | None:
         return None
     with file:
         header = file.read(WAL_HEADER_BYTES)
-        if len(header) < WAL_HEADER_BYTES or header == VOID_WAL_HEADER:
+        if len(header) < WAL_HEADER_BYTES or header == bytes(WAL_HEADER_BYTES):
+            # Empty, or about to be emptied: that begins with zeros in the header.
             return None
         if not _is_sound(header):
             # It is synced before the first frame is written.
