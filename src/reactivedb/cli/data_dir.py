@@ -64,7 +64,8 @@ class DataDir:
         file = self.path / "admin_key_sha256"
         if given is not None:
             key = AdminKey.of(given)
-            write_private(file, key.digest.hex() + "\n")
+            if _read(file) != key.digest.hex():
+                write_private(file, key.digest.hex() + "\n")
             return key
         return AdminKey(bytes.fromhex(file.read_text().strip())) if file.exists() else None
 

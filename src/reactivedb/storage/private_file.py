@@ -10,6 +10,8 @@ from pathlib import Path
 from ..errors import StorageError
 from .wal_sync import sync_data, sync_folder
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def write_private(file: Path, text: str) -> None:
     """Replace a file so that at no moment anybody but its owner can read it.
@@ -34,5 +36,7 @@ def write_private(file: Path, text: str) -> None:
         raise StorageError(
             f"`{file}` cannot be written ({error.strerror}) - make room or mend its rights, or keep the data "
             "in another folder",
-            code="DiskFull" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "DataFolderNotWritable",
+            code="DiskFull"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            else "DataFolderNotWritable",
         ) from error

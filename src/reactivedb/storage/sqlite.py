@@ -123,8 +123,14 @@ class SqliteStorage:
     def relax(self) -> None:
         """From now on `sync` does nothing: a power cut may take the last commits, a crash does not."""
         if self.get_meta(RELAXED) is None:
-            self.set_meta(RELAXED, "1")
-            self.flush()
+            try:
+                self.set_meta(RELAXED, "1")
+                self.flush()
+            except StorageError as failure:
+                if failure.code != "DiskFull":
+                    raise
+                # Without the mark each commit has to be synced.
+                return
             self.sync()
         self._relaxed = True
 

@@ -18,7 +18,7 @@ from .page_checksums import PageDamaged
 # What reading may raise: apsw decodes texts itself.
 SQL_ERRORS = (apsw.Error, UnicodeDecodeError)
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 _FAILED_SYNCS = {apsw.SQLITE_IOERR_FSYNC, apsw.SQLITE_IOERR_DIR_FSYNC}
 
@@ -42,7 +42,7 @@ def storage_error(code: str, path: Path, doing: str, got: str, *, way_out: str |
 
 
 def from_os_error(error: OSError, path: Path, doing: str) -> StorageError:
-    if error.errno in _FULL:
+    if error.errno in NO_ROOM:
         code = "DiskFull"
     elif error.errno in _NOT_WRITABLE:
         code = "ReadOnly"
@@ -67,7 +67,7 @@ def from_sqlite_error(
             code = "SyncFailed"
         case apsw.FullError():
             code = "DiskFull"
-        case apsw.IOError() if system_errno in _FULL:
+        case apsw.IOError() if system_errno in NO_ROOM:
             code = "DiskFull"
         case apsw.ReadOnlyError() | apsw.PermissionsError():
             code = "ReadOnly"

@@ -21,7 +21,7 @@ from .lock import FileLock
 from .page_checksums import RESERVED_BYTES, ChecksumVFS
 from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
-from .sqlite_errors import from_os_error, from_sqlite_error, storage_error
+from .sqlite_errors import NO_ROOM, from_os_error, from_sqlite_error, storage_error
 from .wal_damage import RELAXED, WalDamage, damage_of, has_groups
 from .wal_sync import FileWalSync, WalSync, measure_sync_cost
 
@@ -33,6 +33,7 @@ CHECKPOINT_PAGES = 2000
 _CACHE_SIZE_KIB = 64 * 1024
 # Nobody else should write to the file; a checkpoint of the `sqlite3` shell is over in this time.
 _BUSY_TIMEOUT_MS = 1000
+_NO_SHM = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMOPEN)
 
 
 def open_sqlite(
@@ -61,7 +62,7 @@ def open_sqlite(
         try:
             # Held, so no connection of this process has locks that closing the file would drop.
             sqlite_schema.refuse_newer(database)
-            connection = cast(SqlConnection, apsw.Connection(str(database), vfs=checked.vfs_name))
+            connection = _connect(database, checked.vfs_name)
             undo.callback(connection.close, True)
             _prepare(connection, database)
             wal = open_wal(Path(str(database) + "-wal"))
@@ -142,10 +143,30 @@ def _damaged_wal(database: Path, got: str, way_out: str) -> StorageError:
     return storage_error("DatabaseCorrupt", database, doing, got, way_out=way_out)
 
 
-def _prepare(connection: SqlConnection, database: Path) -> None:
+def _connect(database: Path, vfs_name: str) -> SqlConnection:
+    """A connection that has read nothing but the WAL. What is wrong with the file is told later."""
+    connection = _connection(database, vfs_name, "NORMAL")
+    try:
+        connection.pragma("schema_version")
+    except apsw.Error as error:
+        if getattr(error, "extendedresult", 0) in _NO_SHM and connection.system_errno in NO_ROOM:
+            # A full disk has no room for `-shm`. What lies in it is kept in this process's memory then, and
+            # no other program can read the file for as long as it is open.
+            connection.close(True)
+            return _connection(database, vfs_name, "EXCLUSIVE")
+    return connection
+
+
+def _connection(database: Path, vfs_name: str, locking_mode: str) -> SqlConnection:
+    connection = cast(SqlConnection, apsw.Connection(str(database), vfs=vfs_name))
     # Closing must change nothing until the file is known to be ours and sound.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    connection.pragma("locking_mode", locking_mode)
+    return connection
+
+
+def _prepare(connection: SqlConnection, database: Path) -> None:
     _check_wal(connection, database)
     known = sqlite_schema.recognise(connection, database)
     if connection.readonly("main"):
