@@ -15,7 +15,7 @@ import apsw
 import pytest
 
 from reactivedb.errors import StorageError
-from reactivedb.storage import examine, open_sqlite
+from reactivedb.storage import copy_sqlite, examine, open_sqlite
 from reactivedb.storage.page_checksums import PAGE_SIZE_BYTES, is_whole
 
 from .commits import INDEX, TABLE, insert, text_of
@@ -159,3 +159,23 @@ def test_a_file_in_which_the_place_of_checksums_is_damaged_is_not_taken_for_anot
         open_sqlite(path)
     assert raised.value.code == "DatabaseCorrupt"
     assert apsw.Connection(str(path)).pragma("user_version") == 3
+
+
+def test_our_own_copy_has_all_checksums_and_does_not_copy_damage(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    storage = open_sqlite(path)
+    storage.append(insert(1, *(f"id{number:04}" for number in range(300))))
+    storage.flush()
+    copy_sqlite(path, tmp_path / "copy.db")
+    storage.close()
+    assert is_whole((tmp_path / "copy.db").read_bytes()[:PAGE_SIZE_BYTES])
+    copy = open_sqlite(tmp_path / "copy.db")
+    assert copy.check() == []
+    copy.close()
+
+    content = bytearray(path.read_bytes())
+    content[content.index(text_of("id0150", author="ada")) + 20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StorageError) as raised:
+        copy_sqlite(path, tmp_path / "other.db")
+    assert raised.value.code == "DatabaseCorrupt"

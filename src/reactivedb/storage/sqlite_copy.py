@@ -21,12 +21,13 @@ def copy_sqlite(source: str | os.PathLike[str], target: Path) -> None:
     Raises: StorageError, if one cannot be read or the other not be written.
     """
     path = Path(os.path.realpath(source))
+    source_vfs, target_vfs = ChecksumVFS(path), ChecksumVFS(target)
     try:
         flags = apsw.SQLITE_OPEN_READONLY
-        reader = apsw.Connection(str(path), flags=flags, vfs=ChecksumVFS(path).vfs_name)
+        reader = apsw.Connection(str(path), flags=flags, vfs=source_vfs.vfs_name)
         try:
             reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            writer = apsw.Connection(str(target), vfs=ChecksumVFS(target).vfs_name)
+            writer = apsw.Connection(str(target), vfs=target_vfs.vfs_name)
             try:
                 with writer.backup("main", reader, "main") as backup:
                     backup.step(-1)
