@@ -164,6 +164,8 @@ def test_a_file_in_which_the_place_of_checksums_is_damaged_is_not_taken_for_anot
 def test_our_own_copy_has_all_checksums_and_does_not_copy_damage(tmp_path: Path) -> None:
     path = tmp_path / "data.db"
     storage = open_sqlite(path)
+    storage.put_table(TABLE)
+    storage.put_index(INDEX)
     storage.append(insert(1, *(f"id{number:04}" for number in range(300))))
     storage.flush()
     copy_sqlite(path, tmp_path / "copy.db")
