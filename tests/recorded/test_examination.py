@@ -16,7 +16,7 @@ import pytest
 
 import reactivedb as rdb
 from reactivedb.storage import examine
-from reactivedb.storage.page_checksums import PAGE_SIZE_BYTES, checksum
+from reactivedb.storage.page_checksums import PAGE_SIZE_BYTES, seal
 
 from . import application as notes
 from .record import app
@@ -53,9 +53,7 @@ def change(path: Path, statement: str, *, sealed: bool = True) -> None:
         content = bytearray(path.read_bytes())
         for start in range(0, len(content), PAGE_SIZE_BYTES):
             page = bytes(content[start : start + PAGE_SIZE_BYTES])
-            content[start + PAGE_SIZE_BYTES - 8 : start + PAGE_SIZE_BYTES] = checksum(
-                page, start // PAGE_SIZE_BYTES + 1
-            )
+            content[start : start + PAGE_SIZE_BYTES] = seal(page, start // PAGE_SIZE_BYTES + 1)
         path.write_bytes(content)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,3 +182,24 @@ def test_our_own_copy_has_all_checksums_and_does_not_copy_damage(tmp_path: Path)
     with pytest.raises(StorageError) as raised:
         copy_sqlite(path, tmp_path / "other.db")
     assert raised.value.code == "DatabaseCorrupt"
+
+
+def test_every_page_ends_as_the_format_document_says(tmp_path: Path) -> None:
+    path = tmp_path / "data.db"
+    storage = open_sqlite(path)
+    storage.append(insert(1, *(f"id{number:04}" for number in range(300))))
+    storage.flush()
+    storage.close()
+    content = path.read_bytes()
+    first, rest = content[:PAGE_SIZE_BYTES], range(PAGE_SIZE_BYTES, len(content), PAGE_SIZE_BYTES)
+    assert len(rest) > 10
+    for start in rest:
+        page = content[start : start + PAGE_SIZE_BYTES]
+        assert page[4088:4092] == b"CRC3"
+        assert page[4092:] == zlib.crc32(page[:4092], start // PAGE_SIZE_BYTES + 1).to_bytes(4, "little")
+    counters = [(24, 28), (40, 44), (92, 100)]
+    blank = bytearray(first[:4088])
+    for begin, end in counters:
+        blank[begin:end] = bytes(end - begin)
+    mark = zlib.crc32(b"".join(first[begin:end] for begin, end in counters), 1)
+    assert first[4088:] == mark.to_bytes(4, "little") + zlib.crc32(blank, 1).to_bytes(4, "little")
