@@ -9,7 +9,8 @@ checksums of their own. Cost: 2 to 3 µs a page, of which 1 µs is the CRC.
 
 Another program may write pages without checksums into the file: `sqlite3`, when it makes a copy (`.backup`)
 or ends the WAL of a process that was killed. It always writes the first page then, whose mark is a checksum
-of what such programs change in it. From then on the file is one in which a page may have none (`SOME`).
+of what such programs change in it. A page of such a file may have none (`SOME`), until the file is opened
+with room to write all of it anew.
 """
 
 from __future__ import annotations
@@ -95,11 +96,13 @@ class ChecksumVFS(apsw.VFS):
         self._base = base
         self._database = database
         self._faults = faults
+        # Has every page a checksum, of what is in the WAL as well as in the file?
+        self.is_whole = True
         super().__init__(self.vfs_name, base)
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
-            return _CheckedFile(self._base, name, flags, faults=self._faults)
+            return _CheckedFile(self, name, flags, base=self._base, faults=self._faults)
         if flags[0] & apsw.SQLITE_OPEN_WAL:
             return _WalFile(self._base, name, flags)
         if name is None:
@@ -112,19 +115,21 @@ class ChecksumVFS(apsw.VFS):
 class _CheckedFile(apsw.VFSFile):
     def __init__(
         self,
-        base: str,
+        vfs: ChecksumVFS,
         name: str | apsw.URIFilename | None,
         flags: list[int],
         *,
+        base: str,
         faults: dict[int, str] | None,
     ) -> None:
         super().__init__(base, name, flags)
+        self._vfs = vfs
         self._faults = faults
         first = super().xRead(PAGE_SIZE_BYTES, 0)
         # A file that another layout begins is not touched; an empty one will be ours.
         self._has_checksums = not first or has_checksums(first)
         # One without checksums gets them on all of its pages at once.
-        self._is_whole = not has_checksums(first) or is_whole(first)
+        vfs.is_whole = not has_checksums(first) or is_whole(first)
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802
         data = super().xRead(amount, offset)
@@ -135,7 +140,7 @@ class _CheckedFile(apsw.VFSFile):
         if len(data) < PAGE_SIZE_BYTES:
             fault = f"page {number} ends after {len(data)} of its {PAGE_SIZE_BYTES} bytes"
         else:
-            fault = fault_of(data, number, is_whole=self._is_whole)
+            fault = fault_of(data, number, is_whole=self._vfs.is_whole)
         if fault:
             if self._faults is None:
                 raise PageDamaged(fault)
@@ -147,7 +152,7 @@ class _CheckedFile(apsw.VFSFile):
             self._has_checksums = has_checksums(data)
         if self._has_checksums and len(data) == PAGE_SIZE_BYTES:
             number = offset // PAGE_SIZE_BYTES + 1
-            data = seal(bytes(data), number, is_whole=self._is_whole)
+            data = seal(bytes(data), number, is_whole=self._vfs.is_whole)
         super().xWrite(data, offset)  # pyright: ignore[reportUnknownMemberType]
 
     def xDeviceCharacteristics(self) -> int:  # noqa: N802

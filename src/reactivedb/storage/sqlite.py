@@ -35,6 +35,7 @@ from .contract import (
     TableRow,
 )
 from .lock import FileLock
+from .page_checksums import ChecksumVFS
 from .sqlite_check import disagreements, structure_problems
 from .sqlite_connection import SqlConnection
 from .sqlite_damage import what_was_read
@@ -141,7 +142,7 @@ class SqliteStorage:
             self.flush()
             self.sync()
 
-    def recover(self) -> None:
+    def recover(self, vfs: ChecksumVFS) -> None:
         """The second half of opening; raises StorageError, and OSError as it comes.
 
         Moves a WAL that was left behind into the database file. If a sync of it had failed, the disk may
@@ -153,7 +154,7 @@ class SqliteStorage:
         self._wal.renew()
         # With a full disk, or a reader (the `sqlite3` shell) in the way, the WAL stays: it is durable now.
         self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        if sqlite_schema.renew(self._connection, self.path, sync=self._wal.sync):
+        if sqlite_schema.renew(self._connection, self.path, vfs, sync=self._wal.sync):
             # All of it is in the WAL; the first commit should not have to wait for that.
             self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._state.load(self._read)

@@ -20,13 +20,16 @@ def structure_problems(connection: SqlConnection) -> list[str]:
     return [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
 
 
-def disagreements(connection: SqlConnection) -> list[str]:
-    """Where state and log differ, a sentence each. Raises apsw.Error, and ValueError for unreadable texts."""
+def disagreements(connection: SqlConnection, *, has_numbers: bool = True) -> list[str]:
+    """Where state and log differ, a sentence each. Entries of format 1 have no numbers.
+
+    Raises: apsw.Error; ValueError, for a text that is not readable.
+    """
     execute = connection.execute
     horizon = execute(_HORIZON).fetchall()
     agreement = Agreement()
     agreement.read_log(
-        ((row[0], DocumentWrite(*row[2:])) for row in execute(_LOG)),
+        ((row[0], _readable(DocumentWrite(*row[2:]))) for row in execute(_LOG)),
         horizon_ts=int(horizon[0][0].split()[0]) if horizon else 0,
     )
     agreement.read_documents(
@@ -38,4 +41,13 @@ def disagreements(connection: SqlConnection) -> list[str]:
         for number, table_number in execute("SELECT number, table_number FROM indexes")
     ]
     agreement.read_entries(execute("SELECT index_number, key, id FROM index_entries"), indexes)
-    return agreement.problems + entries_astray(connection.cursor())
+    return agreement.problems + (entries_astray(connection.cursor()) if has_numbers else [])
+
+
+def _readable(write: DocumentWrite) -> DocumentWrite:
+    """Raises: ValueError. Of earlier versions the log has the only text."""
+    try:
+        (write.value or b"").decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the text of `{write.id}` in the log is not readable ({error})") from error
+    return write

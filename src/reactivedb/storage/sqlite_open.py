@@ -70,7 +70,7 @@ def open_sqlite(
             storage = SqliteStorage(
                 connection, path=database, lock=lock, wal=wal, checkpoint_pages=checkpoint_pages
             )
-            storage.recover()
+            storage.recover(checked)
         except apsw.Error as error:
             system_errno = connection.system_errno if connection else 0
             raise from_sqlite_error(

@@ -18,7 +18,7 @@ import apsw
 from reactivedb.errors import StorageError
 
 from .contract import TableRow
-from .page_checksums import RESERVED_BYTES
+from .page_checksums import RESERVED_BYTES, ChecksumVFS
 from .sqlite_check import disagreements, structure_problems
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import storage_error
@@ -160,8 +160,8 @@ def create(connection: SqlConnection) -> None:
     connection.execute(f"BEGIN IMMEDIATE; {_CREATE} COMMIT")
 
 
-def renew(connection: SqlConnection, path: Path, *, sync: Callable[[], None]) -> bool:
-    """Bring a file of an earlier version into this one; False if it is in it already.
+def renew(connection: SqlConnection, path: Path, vfs: ChecksumVFS, *, sync: Callable[[], None]) -> bool:
+    """Bring a file of an earlier version into this one, and one that another program wrote; False: neither.
 
     Each step is all or nothing, and durable before the next begins. What was written lies in the WAL then.
     Version 1 kept documents and log in tables without numbers (`WITHOUT ROWID`), version 2 had no checksums.
@@ -170,31 +170,33 @@ def renew(connection: SqlConnection, path: Path, *, sync: Callable[[], None]) ->
     """
     version = cast(int, connection.pragma("user_version"))
     had_checksums = connection.reserve_bytes("main", -1) == RESERVED_BYTES
-    if version == FORMAT_VERSION and had_checksums:
+    if version == FORMAT_VERSION and had_checksums and vfs.is_whole:
         return False
     # Damage must not get checksums, which would say that it is sound.
-    problems = structure_problems(connection)
-    if version == FORMAT_VERSION:
-        # `sqlite3`'s `.recover` has made it, or it lost the byte that says where the checksums are.
-        problems = problems or disagreements(connection)
+    problems = structure_problems(connection) or disagreements(connection, has_numbers=version >= 2)
     if problems:
-        raise storage_error("DatabaseCorrupt", path, "bring it into the present format", problems[0])
+        got = f"not all in it is sound: {problems[0]}"
+        raise storage_error("DatabaseCorrupt", path, "bring all of it into the present format", got)
     sync()
     try:
         if version < 2:
             _from_version_1(connection)
             sync()
-        if not had_checksums:
+        if not (had_checksums and vfs.is_whole):
             _add_checksums(connection)
             sync()
+            vfs.is_whole = True
         connection.pragma("user_version", FORMAT_VERSION)
         sync()
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         # What was written is void, but the WAL has its size: on a full disk nobody could open the file.
         with suppress(apsw.Error):
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        if isinstance(error, apsw.FullError) and version == FORMAT_VERSION and had_checksums:
+            # It can be read as it is; the next opening tries again.
+            return False
         raise
     return True
 
