@@ -59,16 +59,20 @@ def _indexes(connection: SqlConnection) -> list[_Index]:
         "FROM indexes JOIN tables ON tables.number = table_number"
     ).fetchall()
     return [
-        _Index(number, table_number, table, name, json.loads(fields), _defaults(definition), state)
+        _Index(number, table_number, table, name, json.loads(fields), defaults, state)
         for number, table_number, table, name, fields, definition, state in rows
-        # The documents themselves are in this order.
-        if json.loads(fields) != ["_id"]
+        # The documents themselves are in the order of ids.
+        if json.loads(fields) != ["_id"] and (defaults := _defaults(definition)) is not None
     ]
 
 
-def _defaults(definition: str) -> dict[str, Value]:
-    _, defaults = json.loads(definition)
-    return {name: from_jsonable(value) for name, value in cast("dict[str, Any]", defaults).items()}
+def _defaults(definition: str) -> dict[str, Value] | None:
+    """None: not a definition of the engine's, which makes such an index anew."""
+    try:
+        _, defaults = json.loads(definition)
+        return {name: from_jsonable(value) for name, value in cast("dict[str, Any]", defaults).items()}
+    except (ValueError, AttributeError):
+        return None
 
 
 def _migrating(connection: SqlConnection) -> set[str]:

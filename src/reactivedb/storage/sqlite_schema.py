@@ -8,8 +8,9 @@ Described byte for byte in `docs/storage_format.md`; whoever changes one changes
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +19,7 @@ import apsw
 from reactivedb.errors import StorageError
 
 from .contract import TableRow
+from .entry_check import entries_that_differ
 from .page_checksums import RESERVED_BYTES, ChecksumVFS
 from .sqlite_check import disagreements, structure_problems
 from .sqlite_connection import SqlConnection
@@ -173,15 +175,13 @@ def renew(connection: SqlConnection, path: Path, vfs: ChecksumVFS, *, sync: Call
     if version == FORMAT_VERSION and had_checksums and vfs.is_whole:
         return False
     # Damage must not get checksums, which would say that it is sound.
-    problems = structure_problems(connection) or disagreements(connection, has_numbers=version >= 2)
-    if problems:
-        got = f"not all in it is sound: {problems[0]}"
-        raise storage_error("DatabaseCorrupt", path, "bring all of it into the present format", got)
+    _refuse(path, structure_problems(connection) or disagreements(connection, has_numbers=version >= 2))
     sync()
     try:
         if version < 2:
             _from_version_1(connection)
             sync()
+        _refuse(path, islice(entries_that_differ(connection), 1))
         if not (had_checksums and vfs.is_whole):
             _add_checksums(connection)
             sync()
@@ -199,6 +199,12 @@ def renew(connection: SqlConnection, path: Path, vfs: ChecksumVFS, *, sync: Call
             return False
         raise
     return True
+
+
+def _refuse(path: Path, problems: Iterable[str]) -> None:
+    for problem in problems:
+        got = f"not all in it is sound: {problem}"
+        raise storage_error("DatabaseCorrupt", path, "bring all of it into the present format", got)
 
 
 def _from_version_1(connection: SqlConnection) -> None:
