@@ -23,6 +23,8 @@ QUESTIONS = (
     "slow_clients",
     "cold_start",
     "data_sizes",
+    "attacks",
+    "lifted_bounds",
 )
 
 

@@ -9,14 +9,13 @@ without the others.
 from __future__ import annotations
 
 import json
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .measure import Effort, Figure, at_most, median, ms, spread
-from .peer import SyncPeer
+from .peer import DeafPeer, SyncPeer
 from .processes import ServerProcess, allow_sockets, reactive_server
 
 SLOW_CLIENTS = 500
@@ -26,16 +25,6 @@ _WARM_UP = 1200
 _WRITES_PER_POINT = 150
 _DEADLINE_S = 120
 _MIB = 1024 * 1024
-
-
-class DeafPeer(SyncPeer):
-    """One that reads nothing, and whose kernel takes little for it."""
-
-    def _connected(self, host: str, port: int) -> socket.socket:
-        raw = socket.socket()
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.connect((host, port))
-        return raw
 
 
 def run(effort: Effort) -> list[Figure]:

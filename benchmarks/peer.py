@@ -14,20 +14,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _BUFFER_BYTES = 256 * 1024
-_PING, _PONG = 0x9, 0xA
+_CLOSE, _PING, _PONG = 0x8, 0x9, 0xA
 
 
 class Peer:
-    """One connection."""
+    """One connection; `headers` are whole lines that its request has beside the usual ones."""
 
-    def __init__(self, url: str, path: str = "/api/1.48.0/sync") -> None:
+    def __init__(self, url: str, path: str = "/api/1.48.0/sync", *, headers: str = "") -> None:
         target = urlsplit(url)
         assert target.hostname is not None
         self.socket = self._connected(target.hostname, target.port or 80)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.sendall(
             f"GET {path} HTTP/1.1\r\nHost: {target.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            f"{headers}\r\n".encode()
         )
         self._received = b""
         while b"\r\n\r\n" not in self._received:
@@ -50,6 +51,7 @@ class Peer:
             if opcode == _PING:
                 self.socket.sendall(frame(payload, opcode=_PONG))
                 continue
+            assert opcode != _CLOSE, f"the server closed the connection: {payload[2:].decode()}"
             message += payload
             if first & 0x80:
                 return message
@@ -73,8 +75,8 @@ class Peer:
 class SyncPeer(Peer):
     """One that speaks the sync protocol, as far as the benchmarks need it."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, *, headers: str = "") -> None:
+        super().__init__(url, headers=headers)
         self._request_id = -1
         connect = {"type": "Connect", "sessionId": str(session_id()), "connectionCount": 0, "clientTs": 0}
         self.send(json.dumps({**connect, "lastCloseReason": "InitialConnect"}).encode())
@@ -105,13 +107,27 @@ class SyncPeer(Peer):
                 return message["result"]
 
 
+class DeafPeer(SyncPeer):
+    """One that reads nothing, and whose kernel takes little for it."""
+
+    def _connected(self, host: str, port: int) -> socket.socket:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect((host, port))
+        return raw
+
+
 def frame(payload: bytes, *, opcode: int = 0x1) -> bytes:
-    size = len(payload)
+    return frame_head(len(payload), opcode=opcode) + payload
+
+
+def frame_head(size: int, *, opcode: int = 0x1) -> bytes:
+    """What stands before a payload of that size."""
     if size < 126:
-        return bytes((0x80 | opcode, 0x80 | size)) + b"\0\0\0\0" + payload
+        return bytes((0x80 | opcode, 0x80 | size)) + b"\0\0\0\0"
     if size < 65536:
-        return struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, size) + b"\0\0\0\0" + payload
-    return struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, size) + b"\0\0\0\0" + payload
+        return struct.pack("!BBH", 0x80 | opcode, 0x80 | 126, size) + b"\0\0\0\0"
+    return struct.pack("!BBQ", 0x80 | opcode, 0x80 | 127, size) + b"\0\0\0\0"
 
 
 def parse(data: bytes | bytearray) -> tuple[int, int, int] | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import psutil
 
 _APPLICATIONS = Path(__file__).parent
 _SERVING = re.compile(r"serving (http://\S+)")
+_STOPS_WITHIN_S = 20
 
 
 class ServerProcess:
@@ -22,6 +24,10 @@ class ServerProcess:
     def __init__(self, pid: int, url: str) -> None:
         self._process = psutil.Process(pid)
         self.url = url
+
+    def kill(self) -> None:
+        """End it at once: one that does not answer any more would not end by itself."""
+        self._process.kill()
 
     def resident_bytes(self) -> int:
         return self._process.memory_info().rss
@@ -32,10 +38,19 @@ class ServerProcess:
 
 
 @contextmanager
-def reactive_server(data: Path, application: str = "application") -> Generator[ServerProcess]:
-    """reactivedb as in production, over `data`."""
-    options = ["--port", "0", "--site-port", "0", "--data", str(data)]
-    with _serving("-m", "reactivedb", "serve", str(_APPLICATIONS / application), *options) as server:
+def reactive_server(
+    data: Path,
+    application: str = "application",
+    *,
+    command: str = "reactivedb",
+    options: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> Generator[ServerProcess]:
+    """reactivedb as in production, by the module `command`, over `data`; it logs to the file `log`."""
+    words = ["--port", "0", "--site-port", "0", "--data", str(data), *options]
+    serve = ("-m", command, "serve", str(_APPLICATIONS / application), *words)
+    with _serving(*serve, environment=environment, log=log) as server:
         yield server
 
 
@@ -47,10 +62,17 @@ def bare_server() -> Generator[ServerProcess]:
 
 
 @contextmanager
-def _serving(*words: str) -> Generator[ServerProcess]:
-    process = subprocess.Popen(
-        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+def _serving(
+    *words: str, environment: Mapping[str, str] | None = None, log: Path | None = None
+) -> Generator[ServerProcess]:
+    with (log or Path(os.devnull)).open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
     try:
         assert process.stdout is not None
         found = _SERVING.search(process.stdout.readline())
@@ -58,7 +80,12 @@ def _serving(*words: str) -> Generator[ServerProcess]:
         yield ServerProcess(process.pid, found[1])
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(_STOPS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            # A server that is busy in one long call does not see the signal.
+            process.kill()
+            process.wait()
 
 
 def allow_sockets(count: int) -> None:

@@ -16,7 +16,9 @@ import reactivedb
 
 ROOT = Path(reactivedb.__file__).parent
 ROWS = (
-    {"errors", "limits", "clock"},
+    {"limits", "clock", "text", "user_code"},
+    {"errors"},
+    {"log"},
     {"values"},
     {"schema", "storage", "protocol"},
     {"engine", "client"},

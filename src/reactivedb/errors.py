@@ -16,12 +16,15 @@
     └── ProtocolError          the peer broke the sync protocol; the connection ends
 
 Every message says what was expected, what came, where, and the way out. Programs match `code` and
-`fields`, never the message.
+`fields`, never the message. Messages and texts among the fields are cut: both may quote a caller.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+from .limits import ERROR_TEXT_LENGTH_MAX
+from .text import cut
 
 
 class ReactiveDBError(Exception):
@@ -29,11 +32,23 @@ class ReactiveDBError(Exception):
 
     default_code: ClassVar[str] = "ReactiveDBError"
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # A program's own class may have an `__init__` that does not call this one's.
+        self = super().__new__(cls, *args, **kwargs)
+        self.code = cls.default_code
+        self.message = f"`{cls.__name__}` has no message - let its `__init__` call `super().__init__(...)`"
+        self.fields = {}
+        return self
+
     def __init__(self, message: str, *, code: str | None = None, **fields: Any) -> None:
+        message = cut(message, ERROR_TEXT_LENGTH_MAX)
         super().__init__(message)
         self.code = code or self.default_code
         self.message = message
-        self.fields = fields
+        self.fields: dict[str, Any] = {
+            name: cut(value, ERROR_TEXT_LENGTH_MAX) if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
 
     def __str__(self) -> str:
         return self.message
@@ -62,7 +77,10 @@ class ApplicationError(RequestError):
     default_code = "ApplicationError"
 
     def __init__(self, data: Any) -> None:
-        super().__init__(data if isinstance(data, str) else repr(data))
+        text = data if isinstance(data, str) else repr(data)
+        super().__init__(text)
+        # The application's own words: whole here, and cut where they leave this process (`CallError`).
+        self.message = text
         self.data = data
 
     @property
@@ -89,10 +107,11 @@ class ValidationError(RequestError):
     """A value does not fit its validator; `path` says where, in the names of the wire."""
 
     default_code = "ValidationError"
+    path = ""
 
     def __init__(self, message: str, *, code: str | None = None, path: str = "", **fields: Any) -> None:
         super().__init__(message, code=code, path=path, **fields)
-        self.path = path
+        self.path: str = self.fields["path"]
 
 
 class FunctionNotFoundError(RequestError):
@@ -141,7 +160,7 @@ class ValueLimitError(LimitExceededError, ValidationError):
         self.limit = limit
         self.maximum = maximum
         self.asked = asked
-        self.path = path
+        self.path = self.fields["path"]
 
 
 class ConflictError(ReactiveDBError):

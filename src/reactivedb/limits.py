@@ -12,6 +12,10 @@ from dataclasses import dataclass
 KIB = 1024
 MIB = 1024 * KIB
 
+# The message of an error, and each text among its fields: several times what any of ours has to say. It holds
+# where no application is known, so it is the same in all.
+ERROR_TEXT_LENGTH_MAX = 8 * KIB
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -28,6 +32,12 @@ class Limits:
     identifier_length_max: int = 64
     args_size_bytes_max: int = 16 * MIB
     result_size_bytes_max: int = 16 * MIB
+    # Of one call's arguments, counted before they are read: bytes do not say what reading them costs, and
+    # 16 MiB could be eight million empty lists. 16 MiB of numbers (9 bytes each) are 1.9 million values.
+    # An array or object costs some 2 microseconds until a function has it, all of them a tenth of a second;
+    # so many are four for each document that one mutation may write.
+    value_nodes_max: int = 2 * 1024 * 1024
+    value_containers_max: int = 64 * 1024
 
     # One function run (section f.3).
     documents_read_max: int = 32_000
@@ -44,18 +54,35 @@ class Limits:
     # Of one job: its arguments are a part of its document, which is read whenever it is.
     scheduled_call_size_bytes_max: int = 4 * MIB
     nested_call_depth_max: int = 8
-    # By the clock on the wall, beside what the engine takes for what is read and written: while a query or
-    # mutation runs, nobody else does. `math.inf` watches none.
+    # A query's or mutation's own time (`functions/own_time`), beside what the engine takes for what is read
+    # and written: while one runs, nobody else does. `math.inf` watches none.
     user_time_s_max: float = 1.0
+    # What one run may spend in imports and in the garbage collector, which do not count: the largest
+    # libraries take ten seconds from a slow disk.
+    uncounted_time_s_max: float = 60.0
     # Of an action that runs as a job: one that hangs must not hold its job, and its cron job, for ever.
     # Convex gives actions 10 to 30 minutes.
     action_time_s_max: float = 1_800.0
+    # A turn of the event loop that takes longer is logged with the stack that blocks it: by then everybody
+    # else waits noticeably. `math.inf` looks at none.
+    loop_blocked_s: float = 1.0
+    # Threads of actions with `thread=True` at once, those that were left behind included; others wait. Each
+    # takes some 100 KiB, and a share of the interpreter's lock.
+    action_threads_max: int = 64
+    # How long an action in a thread that was cancelled, or whose database closes, may take to end before it
+    # is left behind: what a server gives its requests when it ends.
+    action_thread_stop_s: float = 5.0
     # Actions that run as jobs at once; others that are due wait. Each costs some 10 KiB, and what it holds
     # outside.
     running_jobs_max: int = 1_000
     # A deletion that cascades further is carried on in jobs of this size, so that it never holds the lock
     # for long.
     cascade_batch_max: int = 1_000
+    # Of a function, as callers write it, `folder/module:function`: several folders of the longest names. Like
+    # the length of identifiers, it can be lowered and not raised.
+    function_path_length_max: int = 1_024
+    # What a client gives back of the ends of its pages: some hundred cursors. A longer one counts as none.
+    journal_length_max: int = 256 * KIB
     log_line_count_max: int = 256
     log_line_length_max: int = 32 * KIB
     # A conflict is rare in one process; four tries are what Convex gives.
@@ -90,6 +117,11 @@ class Limits:
     # Results of all live queries, each once, whoever follows it. Some ten thousand clients with 25 KiB of
     # their own each; without a bound, one client could follow thousands of the largest results.
     live_results_size_bytes_max: int = 256 * MIB
+
+    # A live query that was stopped for its time is run again after 1, 4, 16 and 64 s: by then a machine that
+    # was busy for a moment is so no more. Each run may hold up everybody for `user_time_s_max`.
+    live_query_retry_delay_s: float = 1.0
+    live_query_retry_count_max: int = 4
 
     # The newest commits, kept for consumers of the log that lag behind and for checking conflicts.
     commit_history_size_bytes_max: int = 16 * MIB

@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Final
 
 from .errors import ProtocolError, ValidationError
+from .limits import DEFAULT_LIMITS
+from .text import quoted
 
 _SEGMENT: Final = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9_.]{1,64}")
 _EXPORT: Final = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -27,13 +29,25 @@ def to_wire_name(name: str) -> str:
     return name[: len(name) - len(head)] + camel
 
 
-@lru_cache(maxsize=4096)
+PATH_LENGTH_MAX: Final = DEFAULT_LIMITS.function_path_length_max
+# Eight bytes in base64.
+_TS_LENGTH: Final = 12
+
+
 def normalize_path(path: str) -> str:
     """Give the one spelling of a function path that lookups use: `m.js:f` -> `m:f`, `m` -> `m:default`.
 
     Raises:
         ValidationError: `InvalidFunctionPath`, for anything outside the grammar.
     """
+    if len(path) > PATH_LENGTH_MAX:
+        raise _invalid_path(path, f"it has at most {PATH_LENGTH_MAX} characters")
+    return _normalized(path)
+
+
+# Holds only what fits the grammar and the length above: 8 MiB at most.
+@lru_cache(maxsize=4096)
+def _normalized(path: str) -> str:
     module, colon, export = path.rpartition(":")
     if not colon:
         module, export = path, "default"
@@ -41,9 +55,9 @@ def normalize_path(path: str) -> str:
     segments = module.split("/")
     for segment in segments:
         if not _SEGMENT.fullmatch(segment) or "." in segment:
-            raise _invalid_path(path, f"`{segment}` is no name of a module")
+            raise _invalid_path(path, f"`{segment[:80]}` is no name of a module")
     if not _EXPORT.fullmatch(export):
-        raise _invalid_path(path, f"`{export}` is no name of a function")
+        raise _invalid_path(path, f"`{export[:80]}` is no name of a function")
     return f"{module}:{export}"
 
 
@@ -76,7 +90,7 @@ def decode_ts(text: object) -> int:
     Raises:
         ProtocolError: `InvalidTimestamp`.
     """
-    if isinstance(text, str):
+    if isinstance(text, str) and len(text) == _TS_LENGTH:
         try:
             raw = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
@@ -84,5 +98,5 @@ def decode_ts(text: object) -> int:
         if len(raw) == 8:
             return int.from_bytes(raw, "little")
     raise ProtocolError(
-        f"a timestamp is base64 of 8 bytes, got `{str(text)[:40]}`", code="InvalidTimestamp", got=text
+        f"a timestamp is base64 of 8 bytes, got `{quoted(text, 40)}`", code="InvalidTimestamp"
     )

@@ -10,7 +10,8 @@ import pytest
 
 import reactivedb as rdb
 from reactivedb.auth import Provider, Verifier
-from reactivedb.auth.fetch import fetch, is_public
+from reactivedb.auth.addresses import is_public
+from reactivedb.auth.fetch import fetch
 from reactivedb.auth.signing import SigningKey, key_set_uri
 from reactivedb.errors import AuthenticationError, AuthProviderError
 from reactivedb.limits import DEFAULT_LIMITS

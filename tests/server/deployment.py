@@ -11,7 +11,7 @@ import anyio
 
 import reactivedb as rdb
 from reactivedb.server.admin import Addresses
-from reactivedb.server.serving import Listeners, serve_on
+from reactivedb.server.serving import Listeners, run, serve_on
 
 KEY = "test|0123456789abcdef"
 
@@ -25,13 +25,20 @@ class Urls:
 class Deployment:
     """A server with both its ports, in a thread of its own."""
 
-    def __init__(self, app: rdb.App, path: str | Path = ":memory:") -> None:
+    def __init__(
+        self,
+        app: rdb.App,
+        path: str | Path = ":memory:",
+        *,
+        host: str = "127.0.0.1",
+        admin_key: str = KEY,
+    ) -> None:
         self._ready = threading.Event()
         self._scope: anyio.CancelScope | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._listeners = Listeners.bind("127.0.0.1", 0, 0)
-        self._live = rdb.asgi(app, path, admin_key=KEY)
-        self._thread = threading.Thread(target=lambda: anyio.run(self._run), daemon=True)
+        self._listeners = Listeners.bind(host, 0, 0)
+        self._live = rdb.asgi(app, path, admin_key=admin_key)
+        self._thread = threading.Thread(target=lambda: run(self._run), daemon=True)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -17,7 +17,8 @@ from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
 from reactivedb.limits import DEFAULT_LIMITS, KIB, MIB
-from reactivedb.server.websocket import SOCKET_EXTENSION, DirectSocket, ReactiveWebSocketProtocol
+from reactivedb.server.direct_socket import DirectSocket
+from reactivedb.server.websocket import SOCKET_EXTENSION, ReactiveWebSocketProtocol
 
 TIMEOUT_S = 10.0
 

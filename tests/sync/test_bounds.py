@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from reactivedb.functions import Identity
@@ -223,3 +224,64 @@ async def test_the_defaults_leave_a_client_more_than_it_needs_and_each_share_mor
         ]
         assert shares == sorted(shares)
     assert limits.held_size_bytes_per_client_max > 2 * limits.message_size_bytes_max
+
+
+async def test_a_large_transition_waits_for_room_and_tells_the_newest_state_then() -> None:
+    async with running(held_size_bytes_max=200_000) as connect:
+        peer, other = connect(session_id="one"), connect(session_id="other")
+        other.mutate(0, room="a", text="x" * 100_000)
+        await other.settled()
+        caller = peer.runtime.admission.connect(None)
+        unsent = peer.runtime.relief.unsent(caller, lambda: None)
+        unsent.is_now(150_000)
+        peer.follow(0, room="a")
+        assert kinds(await peer.settled()) == []
+        other.mutate(1, room="a", text="the newest")
+        assert kinds(await peer.settled()) == []
+        unsent.is_now(0)
+        await anyio.lowlevel.checkpoint()
+        [transition] = await peer.settled()
+        [change] = transition["modifications"]
+        assert [len(change["value"][0]), change["value"][1]] == [100_000, "the newest"]
+        assert peer.runtime.admission.held["held_size_bytes"] < 1_000
+        caller.leave()
+
+
+async def test_the_promise_of_a_client_that_leaves_is_given_back() -> None:
+    async with running() as connect:
+        peer = connect()
+        peer.mutate(0, room="a", text="x" * 100_000)
+        await peer.settled()
+        peer.follow(0, room="a")
+        with peer.runtime.engine.lock:
+            peer.runtime.cache.refresh()
+            publish = peer.session.prepare(peer.runtime.engine.committer.applied_ts)
+        assert publish is not None
+        assert peer.runtime.admission.held["held_size_bytes"] > 100_000
+        peer.session.closed()
+        assert peer.runtime.admission.held["held_size_bytes"] == 0
+        publish(None)
+        assert peer.runtime.admission.held["held_size_bytes"] == 0
+
+
+async def test_an_actions_arguments_count_as_what_they_take_decoded() -> None:
+    async with running() as connect:
+        peer = connect()
+        peer.tell(type="Action", requestId=0, udfPath="notes:shout", args=[{"text": "x" * 20_000}])
+        assert 40_000 < peer.runtime.admission.held["held_size_bytes"] < 42_000
+        peer.tell(type="Action", requestId=1, udfPath="notes:shout", args=[{"text": "a,b:" * 5_000}])
+        assert peer.runtime.admission.held["held_size_bytes"] > 800_000
+        await peer.settled()
+        assert peer.runtime.admission.held["held_size_bytes"] == 0
+
+
+async def test_an_action_whose_arguments_could_never_be_held_fails_and_its_connection_stays() -> None:
+    async with running(held_size_bytes_per_client_max=50_000) as connect:
+        peer = connect()
+        peer.tell(type="Action", requestId=0, udfPath="notes:shout", args=[{"text": [[]] * 1_000}])
+        [answer, _] = await peer.settled()
+        assert (answer["type"], answer["success"]) == ("ActionResponse", False)
+        assert "ArgumentsTooLarge" in answer["result"]
+        assert peer.transport.closed_with is None
+        peer.tell(type="Action", requestId=1, udfPath="notes:shout", args=[{"text": "hi"}])
+        assert [message.get("result") for message in await peer.settled()].count("HI") == 1

@@ -7,41 +7,56 @@ action sees it. Until it has ended, and for a client's action until it is answer
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
-from ..errors import StorageError
+from ..errors import RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
     ActionCtx,
+    ActionHost,
     CallError,
     Environment,
+    FarHost,
     FileTransfer,
     FunctionDefinition,
     Identity,
     Kind,
+    RegisteredAction,
     RegisteredFunction,
     Run,
     RunResult,
+    ThreadRun,
     call_action,
+    current_thread_run,
     describe,
     log_lines,
     request_id_of,
     run_outside,
     stored_value,
 )
+from .action_threads import ActionThreads
 from .calls import RunLog
 
 if TYPE_CHECKING:
     from .runtime import Runtime
 
+T = TypeVar("T")
+
 # The request id of what no client asked for.
 NO_REQUEST = "0" * 16
+
+
+# The databases in whose actions this context is.
+_inside: ContextVar[tuple[object, ...]] = ContextVar("reactivedb_inside_actions", default=())
 
 
 class Actions:
@@ -50,12 +65,25 @@ class Actions:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self.running = 0
+        self.threads = ActionThreads(runtime.limits)
         # The functions of versions before the last reload, which running actions may still refer to.
         self._retired: dict[int, FunctionDefinition] = {}
 
     def retire(self, functions: Iterable[FunctionDefinition]) -> None:
         """A reload replaces these."""
         self._retired.update((id(known.reference), known) for known in functions)
+
+    def handlers(self) -> Iterator[tuple[CodeType, str]]:
+        """The code of every function and route, with its path; of routes, with the method."""
+        known = [*self._retired.values(), *self._runtime.runner.registry]
+        named = [(each.reference.handler, each.path) for each in known]
+        named += [
+            (route.handler, f"{route.method} {route.pattern}") for route in self._runtime.app.http or ()
+        ]
+        for handler, path in named:
+            code = getattr(inspect.unwrap(handler), "__code__", None)
+            if code is not None:
+                yield code, path
 
     def start(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a client's action and answer it, as a task of the database's own."""
@@ -73,10 +101,24 @@ class Actions:
     @contextmanager
     def _counted(self) -> Generator[None]:
         self.running += 1
+        token = _inside.set((*_inside.get(), self))
         try:
             yield
         finally:
+            _inside.reset(token)
             self._ended()
+
+    def check_outside(self, what: str) -> None:
+        """Refuse what waits for all actions inside of one of them.
+
+        Raises:
+            RequestError: `NestedCall`.
+        """
+        if self in _inside.get():
+            raise RequestError(
+                f"`{what}` waits until no action runs, and an action called it - call it outside of actions",
+                code="NestedCall",
+            )
 
     def _ended(self) -> None:
         self.running -= 1
@@ -94,11 +136,39 @@ class Actions:
         runtime = self._runtime
         began = time.perf_counter()
         with self._counted():
-            ctx = ActionCtx(self, identity)
-            result = await call_action(definition, ctx, named, runtime.limits, echo=runtime.runner.echo())
+            host = self._host()
+
+            def within(handle: Callable[[ActionCtx], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+                if isinstance(definition.reference, RegisteredAction) and definition.reference.thread:
+                    path = definition.path
+                    return self.in_thread(path, identity, lambda ctx, _: handle(ctx), host=host)
+                return handle(ActionCtx(host, identity))
+
+            result = await call_action(definition, within, named, runtime.limits, echo=runtime.runner.echo())
         result.ts = runtime.engine.committer.applied_ts
         runtime.report.run(definition, time.perf_counter() - began, result, request_id)
         return result
+
+    def _host(self) -> ActionHost:
+        """An action that one in a thread has called is fenced with its caller."""
+        caller = current_thread_run()
+        return self if caller is None else FarHost(self, caller)
+
+    async def in_thread(
+        self,
+        path: str,
+        identity: Identity,
+        handle: Callable[[ActionCtx, ThreadRun], Coroutine[Any, Any, T]],
+        *,
+        host: ActionHost | None = None,
+    ) -> T:
+        """Run a handler in a thread of its own. Raises as `ActionThreads.run` does."""
+        near = self if host is None else host
+
+        async def there(run: ThreadRun) -> T:
+            return await handle(ActionCtx(FarHost(near, run), identity), run)
+
+        return await self.threads.run(path, there)
 
     async def run_http(
         self, name: str, respond: Callable[[ActionCtx], Awaitable[None]], *, identity: Identity
@@ -116,10 +186,10 @@ class Actions:
         runtime = self._runtime
         with self._counted():
             result = await run_outside(body, runtime.limits, echo=runtime.runner.echo())
-        told = CallError("")
+        told, error = CallError(""), None
         if result.error is not None:
             told = describe(result.error, request_id=request_id, production=runtime.production)
-        error = None if result.error is None else told
+            error = describe(result.error, request_id=request_id, production=False)
         duration_s = time.perf_counter() - began
         runtime.report.http_run(RunLog(Kind.ACTION, name, duration_s, error, result.log_lines))
         return result.error, told

@@ -24,6 +24,8 @@ from .load import Load
 
 # A site has 2^64 addresses of IPv6, so they are counted together.
 _IPV6_SITE_BITS = 64
+# The longest address there is, and a zone. What a proxy passes on may be anything.
+_ADDRESS_LENGTH_MAX = 64
 
 
 class Resource(IntEnum):
@@ -51,7 +53,7 @@ _THINGS = ("open sockets", "followed queries", "requests under way", "bytes held
 class Share:
     """What is held for one connection, user or address, or for everybody."""
 
-    __slots__ = ("forget", "held", "maxima", "scope")
+    __slots__ = ("_used_at_s", "_used_s", "forget", "held", "maxima", "scope")
 
     def __init__(self, scope: Scope, limits: Limits, forget: Callable[[], object]) -> None:
         self.scope = scope
@@ -62,6 +64,24 @@ class Share:
         ]
         # Called when nothing is held any more.
         self.forget = forget
+        # Time of the loop that was used lately, as it stood when it was last added to.
+        self._used_s = 0.0
+        self._used_at_s = 0.0
+
+    def used_s(self, now_s: float) -> float:
+        """The time of the loop that was used lately: half of it is forgotten each second."""
+        return self._used_s * 0.5 ** (now_s - self._used_at_s) if self._used_s else 0.0
+
+    def use(self, used_s: float, now_s: float) -> None:
+        self._used_s, self._used_at_s = self.used_s(now_s) + used_s, now_s
+
+    def lacks(self, size_bytes: int) -> bool:
+        """Whether there is no room for one update of that size, and may be some later.
+
+        The connection's own share is not asked, so that its largest update goes out once all before is taken.
+        """
+        held_bytes, maximum = self.held[Resource.BYTES], self.maxima[Resource.BYTES]
+        return self.scope is not Scope.CLIENT and size_bytes <= maximum < held_bytes + size_bytes
 
 
 def limit_name(scope: Scope, resource: Resource) -> str:
@@ -121,6 +141,11 @@ class Caller:
         self._admission.draw(self._shares, (Resource.BYTES, size_bytes))
         self._held[Resource.BYTES] += size_bytes
 
+    def hold_answer(self, size_bytes: int) -> None:
+        """Hold an answer, which is there already. Raises: LimitExceededError; too much is held before it."""
+        self._admission.draw(self._shares, (Resource.BYTES, 0))
+        self.hold_bytes(size_bytes)
+
     def hold_bytes(self, size_bytes: int) -> None:
         """Hold that many bytes more, or less, for they cannot be refused any more."""
         self._held[Resource.BYTES] += size_bytes
@@ -134,10 +159,30 @@ class Caller:
         share = next(over, None)
         return None if share is None else limit_name(share.scope, Resource.BYTES)
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether an update of that size may be made for it now; so far it has taken all that it was sent."""
+        return self.share_without_room(size_bytes) is None
+
+    def share_without_room(self, size_bytes: int) -> Share | None:
+        """The smallest of its shares that has no room for an update of that size."""
+        return next((share for share in self._shares if share.lacks(size_bytes)), None)
+
+    def draws_on(self, share: Share) -> bool:
+        return share in self._shares
+
     def give_back(self, resource: Resource, count: int = 1, *, size_bytes: int = 0) -> None:
         for held in (self._held, *(share.held for share in self._shares)):
             held[resource] -= count
             held[Resource.BYTES] -= size_bytes
+
+    def used_s(self, now_s: float) -> float:
+        """The most that its connection, its user or its address has used of the loop lately."""
+        return max(share.used_s(now_s) for share in self._shares if share.scope is not Scope.SERVER)
+
+    def use(self, used_s: float, now_s: float) -> None:
+        """Count time of the loop that was used for it."""
+        for share in self._shares:
+            share.use(used_s, now_s)
 
     def begin(self, size_bytes: int) -> Pending:
         """Begin a request whose text has that size.
@@ -285,9 +330,13 @@ def _nothing() -> None:
     """The shares of a connection and of the server are nobody's to forget."""
 
 
-@lru_cache(maxsize=10_000)
 def counted_address(text: str) -> str | None:
     """The name that an address is counted by; None for this machine, and for what is no address."""
+    return _counted_address(text) if len(text) <= _ADDRESS_LENGTH_MAX else None
+
+
+@lru_cache(maxsize=10_000)
+def _counted_address(text: str) -> str | None:
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

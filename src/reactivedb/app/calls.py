@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from ..errors import ValidationError
+from ..errors import RequestError, ValidationError
 from ..functions import CallError, Kind
 from ..limits import Limits
 from ..values import Value, from_jsonable
@@ -25,6 +25,18 @@ class CallResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A call from outside, before anything of it is known to be right."""
+
+    # None: whatever the function is.
+    kind: Kind | None
+    path: str
+    args: object
+    # The state that a query is asked of; None for the newest.
+    at_ts: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunLog:
     """One finished run, for the log of the server."""
 
@@ -36,12 +48,25 @@ class RunLog:
     log_lines: Sequence[str] = field(default_factory=tuple[str, ...])
 
 
+@dataclass(frozen=True, slots=True)
+class ReadArgs:
+    """Large arguments that were read step by step (`reading`): a checked value, or why there is none."""
+
+    value: Value = None
+    refusal: RequestError | None = None
+
+
 def args_of(args: object, limits: Limits) -> Value:
     """Arguments as the wire has them: an object, or a list of just one.
 
     Raises:
         ValidationError: `ArgumentValidationError`, or as `from_jsonable` has it.
+        RequestError: why large ones were refused when they were read.
     """
+    if isinstance(args, ReadArgs):
+        if args.refusal is not None:
+            raise args.refusal
+        return args.value
     items = cast("list[object]", args) if isinstance(args, list) else [args]
     if len(items) != 1 or not isinstance(items[0], dict):
         got = f"a list of {len(items)}" if len(items) != 1 else f"`{type(items[0]).__name__}`"

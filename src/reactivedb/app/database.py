@@ -1,23 +1,26 @@
 """How does a program use a database in its own process?
 
-`Database` is synchronous: queries and mutations run in the caller's thread; one daemon thread with an event
-loop runs actions, jobs and deliveries. `AsyncDatabase` lives in the caller's event loop, where commits that
-are ready together share one sync. Both take the functions themselves, never paths.
+`Database` is synchronous: one daemon thread runs the calls of all threads (`call_queue`), another with an
+event loop runs actions, jobs and deliveries. `AsyncDatabase` lives in the caller's event loop, where commits
+that are ready together share one sync. Both take the functions themselves, never paths.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from ..engine import RetentionReport, SchemaProgress, schema_progress
-from ..errors import StorageError
+from ..engine import RetentionReport, Running, SchemaProgress, schema_progress
+from ..errors import RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
     FunctionDefinition,
@@ -28,10 +31,13 @@ from ..functions import (
     RegisteredFunction,
     RegisteredMutation,
     RegisteredQuery,
+    RunResult,
     log_lines,
 )
 from ..schema import Document, Id
+from .call_queue import CallQueue, LoopCall
 from .live import AsyncLive, Live
+from .loop import loop_factory
 from .past import AsyncPast, Past, Version, history_of
 from .runtime import Runtime
 
@@ -47,37 +53,65 @@ def _definition(runtime: Runtime, function: RegisteredFunction[..., Any], kind: 
     return runtime.runner.registry.of(function, kind)
 
 
-class Database:
-    """An open database for synchronous code; made by `App.open`. Any thread may call it."""
+def _retention_report(runtime: Runtime) -> RetentionReport:
+    with runtime.engine.lock:
+        return runtime.engine.retention.report(runtime.latest_ts)
 
-    def __init__(self, runtime: Runtime) -> None:
+
+class Database:
+    """An open database for synchronous code; made by `App.open`. Any thread may call it.
+
+    Every call may be interrupted by a signal: it has then happened whole or not at all.
+    """
+
+    def __init__(self, runtime: Runtime | Callable[[], Runtime]) -> None:
         log_lines.install()
-        self._runtime = runtime
-        started = threading.Event()
+        self._opened: Runtime | None = None
+        self._loop_thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._calls = CallQueue(self._running)
+
+        def open_() -> None:
+            self._opened = opened = runtime if isinstance(runtime, Runtime) else runtime()
+            self._serve(opened)
+
+        try:
+            self._calls.run(open_)
+        except BaseException:
+            self._calls.end(self._close)
+            raise
+
+    def _running(self) -> Running | None:
+        return None if self._opened is None else self._opened.engine.running
+
+    def _serve(self, runtime: Runtime) -> None:
+        started = threading.Event()
 
         def serve() -> None:
             try:
-                anyio.run(runtime.serve, started.set)
+                anyio.run(
+                    runtime.serve, started.set, backend_options={"loop_factory": loop_factory(fast=False)}
+                )
             except BaseException as error:  # handed to the thread that opened or closes
                 self._failure = error
             finally:
                 started.set()
 
-        self._thread = threading.Thread(target=serve, name="reactivedb", daemon=True)
-        self._thread.start()
+        self._loop_thread = threading.Thread(target=serve, name="reactivedb", daemon=True)
+        self._loop_thread.start()
         started.wait()
         if self._failure is not None:
             raise self._failure
 
     def query(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a query; what it returns is durable. What it raises is raised."""
-        definition = _definition(self._runtime, function, Kind.QUERY)
-        result = self._runtime.runner.query(
-            definition, self._runtime.runner.bind(definition, args, kwargs), ANONYMOUS
-        )
-        self._runtime.engine.make_durable(result.ts)
-        return result.unwrap()
+        runtime = self.runtime
+
+        def run() -> RunResult:
+            definition = _definition(runtime, function, Kind.QUERY)
+            return runtime.runner.query(definition, runtime.runner.bind(definition, args, kwargs), ANONYMOUS)
+
+        return self._calls.run(run, settle=self._durable).unwrap()
 
     def pages(
         self,
@@ -98,45 +132,96 @@ class Database:
 
     def mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a mutation; it is durable when this returns. If it raises, nothing is written."""
-        definition = _definition(self._runtime, function, Kind.MUTATION)
-        result = self._runtime.runner.mutation(
-            definition, self._runtime.runner.bind(definition, args, kwargs), ANONYMOUS
-        )
-        self._runtime.engine.make_durable(result.ts)
-        self._runtime.delivery.committed_elsewhere()
-        return result.unwrap()
+        runtime = self.runtime
+
+        def run() -> RunResult:
+            definition = _definition(runtime, function, Kind.MUTATION)
+            return runtime.runner.mutation(
+                definition, runtime.runner.bind(definition, args, kwargs), ANONYMOUS
+            )
+
+        def settle(result: RunResult) -> None:
+            self._durable(result)
+            runtime.delivery.committed_elsewhere()
+
+        return self._calls.run(run, settle=settle).unwrap()
+
+    def _durable(self, result: RunResult) -> None:
+        self.runtime.engine.make_durable(result.ts)
 
     def action(self, function: RegisteredAction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run an action on the database's own loop and wait for it. What it raises is raised."""
-        definition = _definition(self._runtime, function, Kind.ACTION)
-        named = self._runtime.runner.bind(definition, args, kwargs)
-        future = asyncio.run_coroutine_threadsafe(
-            self._runtime.actions.run_in_tasks(definition, named), self._runtime.loop
-        )
-        return future.result().unwrap()
+        """Run an action on the database's own loop and wait for it. What it raises is raised.
+
+        An exception that a signal raises in the waiting thread cancels the action.
+
+        Raises:
+            RequestError: `NestedCall`, inside of an action or another function of this database.
+        """
+        runtime = self.runtime
+
+        def bind() -> tuple[FunctionDefinition, dict[str, Any]]:
+            definition = _definition(runtime, function, Kind.ACTION)
+            return definition, runtime.runner.bind(definition, args, kwargs)
+
+        self._check_not_on_loop("await `ctx.run_action`")
+        definition, named = self._calls.run(bind)
+        return self._on_loop(partial(runtime.actions.run_in_tasks, definition, named)).unwrap()
+
+    def _on_loop(self, start: Callable[[], Coroutine[Any, Any, T]], *, timeout_s: float = math.inf) -> T:
+        """Run a coroutine on the database's own loop and wait for it; interrupted, it is cancelled.
+
+        Raises:
+            TimeoutError
+        """
+        loop = self.runtime.loop
+        call = LoopCall(start)
+        loop.call_soon_threadsafe(call.begin)
+        try:
+            return call.wait(loop, timeout_s)
+        except BaseException:
+            with suppress(RuntimeError):  # the loop has ended, and the call with it
+                loop.call_soon_threadsafe(call.cancel)
+            raise
+
+    def _check_not_on_loop(self, instead: str) -> None:
+        """Raises: RequestError `NestedCall`; as `CallQueue.check_caller` does."""
+        self._calls.check_caller()
+        if self._loop_thread is threading.current_thread():
+            raise RequestError(
+                "an action of this database waits for its loop, which runs the action itself - "
+                f"{instead} inside of an action",
+                code="NestedCall",
+            )
 
     def subscribe(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Live[R]:
         """Follow a query's result."""
-        definition = _definition(self._runtime, function, Kind.QUERY)
-        return Live(self._runtime, definition, self._runtime.runner.dump(definition, args, kwargs))
+        runtime = self.runtime
+
+        def subscribe() -> Live[R]:
+            definition = _definition(runtime, function, Kind.QUERY)
+            return Live(runtime, self._calls, definition, runtime.runner.dump(definition, args, kwargs))
+
+        return self._calls.run(subscribe)
 
     def run_until_idle(self, *, timeout_s: float = 10) -> None:
         """Wait until no job is due, no action runs and every live result is published.
 
         Raises:
             TimeoutError: something was still going on after `timeout_s`.
+            RequestError: `NestedCall`, inside of an action, which would wait for itself.
         """
-        future = asyncio.run_coroutine_threadsafe(self._runtime.wait_until_idle(), self._runtime.loop)
+        runtime = self.runtime
+        self._check_not_on_loop("return, and wait outside")
+        runtime.actions.check_outside("run_until_idle")
         try:
-            future.result(timeout_s)
+            self._on_loop(runtime.wait_until_idle, timeout_s=timeout_s)
         except TimeoutError:
-            future.cancel()
             raise TimeoutError(f"jobs or actions were still running after {timeout_s} s") from None
 
     @property
     def latest_ts(self) -> int:
         """The newest timestamp that is durable, in nanoseconds since the epoch."""
-        return self._runtime.latest_ts
+        return self.runtime.latest_ts
 
     def at(self, ts: int) -> Past:
         """The data as of `ts`, read-only; a `with` block keeps it readable for as long.
@@ -144,7 +229,7 @@ class Database:
         Raises:
             ValidationError: `TimestampOutOfRange`, if it has not come yet or is no longer kept.
         """
-        return Past(self._runtime, ts)
+        return Past(self.runtime, ts, calls=self._calls)
 
     def history(self, id: Id[D], *, limit: int = 100) -> list[Version[D]]:
         """The kept versions of a document, newest first.
@@ -152,33 +237,48 @@ class Database:
         Raises:
             ValidationError: `InvalidId`.
         """
-        return history_of(self._runtime, id, limit)
+        return self._calls.run(partial(history_of, self.runtime, id, limit))
 
     def retention_report(self) -> RetentionReport:
         """How far back the past can be read, and what was given up."""
-        runtime = self._runtime
-        with runtime.engine.lock:
-            return runtime.engine.retention.report(runtime.latest_ts)
+        return self._calls.run(partial(_retention_report, self.runtime))
 
     def schema_progress(self) -> list[SchemaProgress]:
         """Indexes that are being built, and migrations, with how far they have come."""
-        return schema_progress(self._runtime.engine)
+        return self._calls.run(partial(schema_progress, self.runtime.engine))
 
     def check(self) -> list[str]:
         """Read the whole file and say what is damaged or does not fit together, a sentence each; [] if all
         is sound. Others may go on meanwhile: it is the state of one moment that is checked.
         """
-        return self._runtime.check()
+        # Not in the queue, where other calls would wait for it.
+        self._calls.check_caller()
+        return self.runtime.check()
 
     @property
     def runtime(self) -> Runtime:
-        return self._runtime
+        assert self._opened is not None, "nobody holds a database that could not be opened"
+        return self._opened
 
     def close(self) -> None:
-        """Cancel running actions, make all durable, release the file. Closing twice is harmless."""
-        if self._thread.is_alive():
-            self._runtime.loop.call_soon_threadsafe(self._runtime.stop)
-            self._thread.join()
+        """Cancel running actions, make all durable, release the file. Closing twice is harmless.
+
+        In a forked process it does nothing: the file is the parent's.
+
+        Raises:
+            RequestError: `NestedCall`, inside of a function or an action of this database.
+        """
+        if self._calls.is_forked:
+            return
+        self._check_not_on_loop("close it elsewhere, not")
+        self._calls.end(self._close)
+
+    def _close(self) -> None:
+        thread = self._loop_thread
+        if thread is not None and thread.is_alive():
+            with suppress(StorageError):  # it is ending by itself
+                self.runtime.loop.call_soon_threadsafe(self.runtime.stop)
+            thread.join()
             if self._failure is not None:
                 raise self._failure
 
@@ -208,9 +308,15 @@ class AsyncDatabase:
             )
         return self._opened
 
+    def _runtime_here(self) -> Runtime:
+        """Raises: StorageError `DatabaseClosed`, `DatabaseForked`; RequestError `WrongEventLoop`."""
+        runtime = self.runtime
+        runtime.check_loop()
+        return runtime
+
     async def query(self, function: RegisteredQuery[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a query; what it returns is durable. What it raises is raised."""
-        runtime = self.runtime
+        runtime = self._runtime_here()
         definition = _definition(runtime, function, Kind.QUERY)
         result = runtime.runner.query(definition, runtime.runner.bind(definition, args, kwargs), ANONYMOUS)
         await runtime.durable(result.ts)
@@ -235,7 +341,7 @@ class AsyncDatabase:
 
     async def mutation(self, function: RegisteredMutation[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a mutation; it is durable when this returns. If it raises, nothing is written."""
-        runtime = self.runtime
+        runtime = self._runtime_here()
         definition = _definition(runtime, function, Kind.MUTATION)
         result = runtime.runner.mutation(definition, runtime.runner.bind(definition, args, kwargs), ANONYMOUS)
         await runtime.durable(result.ts)
@@ -243,7 +349,7 @@ class AsyncDatabase:
 
     async def action(self, function: RegisteredAction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run an action and wait for it. What it raises is raised."""
-        runtime = self.runtime
+        runtime = self._runtime_here()
         definition = _definition(runtime, function, Kind.ACTION)
         result = await runtime.actions.run_in_tasks(definition, runtime.runner.bind(definition, args, kwargs))
         return result.unwrap()
@@ -260,9 +366,12 @@ class AsyncDatabase:
 
         Raises:
             TimeoutError: something was still going on after `timeout_s`.
+            RequestError: `NestedCall`, inside of an action, which would wait for itself.
         """
+        runtime = self._runtime_here()
+        runtime.actions.check_outside("run_until_idle")
         with anyio.fail_after(timeout_s):
-            await self.runtime.wait_until_idle()
+            await runtime.wait_until_idle()
 
     @property
     def latest_ts(self) -> int:
@@ -287,9 +396,7 @@ class AsyncDatabase:
 
     def retention_report(self) -> RetentionReport:
         """How far back the past can be read, and what was given up."""
-        runtime = self.runtime
-        with runtime.engine.lock:
-            return runtime.engine.retention.report(runtime.latest_ts)
+        return _retention_report(self.runtime)
 
     def schema_progress(self) -> list[SchemaProgress]:
         """Indexes that are being built, and migrations, with how far they have come."""
@@ -318,7 +425,7 @@ class AsyncDatabase:
     async def close(self) -> None:
         """Cancel running actions, make all durable, release the file. Closing twice is harmless."""
         serving, self._serving = self._serving, None
-        if serving is not None:
+        if serving is not None and not self.runtime.is_forked:
             self.runtime.stop()
             await serving
 

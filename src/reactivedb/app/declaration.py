@@ -96,9 +96,12 @@ class App:
         """
         from .database import Database
 
-        runtime = self.runtime(self._storage(path, durability), clock=clock)
-        runtime.jobs.enabled = jobs
-        return Database(runtime)
+        def start() -> Runtime:
+            runtime = self.runtime(self._storage(path, durability), clock=clock)
+            runtime.jobs.enabled = jobs
+            return runtime
+
+        return Database(start)
 
     def open_async(
         self,

@@ -9,7 +9,7 @@ from dataclasses import fields
 
 from ..errors import LimitExceededError, SchemaError
 from ..functions import Registry
-from ..limits import Limits
+from ..limits import DEFAULT_LIMITS, Limits
 from ..schema import ObjectValidator, Schema, TableDefinition
 
 _IMPLICIT_INDEX_COUNT = 2
@@ -29,6 +29,20 @@ def check_declared(schema: Schema, registry: Registry, limits: Limits) -> None:
         # Brought along by the product, not declared.
         if not function.path.startswith("_"):
             _check_name("function", function.path.rpartition(":")[2], limits)
+            _check_path(function.path, limits)
+
+
+def _check_path(path: str, limits: Limits) -> None:
+    length_max = min(limits.function_path_length_max, DEFAULT_LIMITS.function_path_length_max)
+    if len(path) > length_max:
+        raise LimitExceededError(
+            f"the path of a function may have {length_max} characters, `{path}` has {len(path)} - "
+            "shorten the names of its folders",
+            code="FunctionPathTooLong",
+            limit="function_path_length_max",
+            maximum=length_max,
+            asked=len(path),
+        )
 
 
 def _check_limits(limits: object) -> None:

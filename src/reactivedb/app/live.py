@@ -7,8 +7,12 @@ the newest; a value of this consumer's own each time, so that nobody else sees w
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -16,6 +20,7 @@ from ..errors import StorageError
 from ..functions import IN_PROCESS, FunctionDefinition, own
 from ..subscriptions import LiveQuery, Result
 from ..values import Value
+from .call_queue import CallQueue
 from .runtime import Runtime
 
 R_co = TypeVar("R_co", covariant=True)
@@ -39,7 +44,7 @@ class _Consumer:
         self.fresh = False
         runtime.delivery.follow(self)
         with runtime.engine.lock:
-            self._query_set = runtime.query_set(self._changed)
+            self._query_set = runtime.query_set(self._changed, keeps_values=True)
             self._opened = self._query_set.add(_QUERY_ID, definition.path, args, IN_PROCESS)
 
     def _changed(self) -> None:
@@ -77,11 +82,9 @@ class _Consumer:
         if failure is not None:
             raise failure
         assert self._result is not None
-        run = self._result.run
-        assert run is not None
-        if run.error is not None:
-            raise run.error
-        return own(run.value)
+        if self._result.raised is not None:
+            raise self._result.raised
+        return own(self._result.value)
 
     @property
     def has_result(self) -> bool:
@@ -101,21 +104,33 @@ class _Consumer:
 class Live(Generic[R_co]):
     """A query's result that stays true, for synchronous code. Close it, or use it in a `with` block."""
 
-    def __init__(self, runtime: Runtime, definition: FunctionDefinition, args: dict[str, Value]) -> None:
+    def __init__(
+        self, runtime: Runtime, calls: CallQueue, definition: FunctionDefinition, args: dict[str, Value]
+    ) -> None:
+        """Called in the thread of `calls`."""
         self._runtime = runtime
-        self._condition = threading.Condition()
+        self._calls = calls
+        # A lock for each thread that waits. No condition: one whose thread was interrupted while it had it
+        # would stop the thread that notifies.
+        self._waiting: deque[threading.Lock] = deque()
         self._consumer = _Consumer(runtime, definition, args, self._notify)
-        self._runtime.delivery.publish_now()
+        runtime.delivery.publish_now()
 
     def _notify(self) -> None:
-        with self._condition:
-            self._condition.notify_all()
+        # Any thread may notify.
+        with suppress(IndexError):
+            while True:
+                self._waiting.pop().release()
 
     @property
     def value(self) -> R_co:
         """The value of now. Taking it counts: `wait_for_change` waits for another."""
-        self._runtime.delivery.publish_now()
-        return cast("R_co", self._consumer.take())
+
+        def take() -> Any:
+            self._runtime.delivery.publish_now()
+            return self._consumer.take()
+
+        return cast("R_co", self._calls.run(take))
 
     def wait_for_change(self, *, timeout_s: float | None = None) -> R_co:
         """The newest value this consumer has not taken, waiting for one if need be.
@@ -123,13 +138,23 @@ class Live(Generic[R_co]):
         Raises:
             TimeoutError: nothing changed for `timeout_s`.
         """
-        self._runtime.delivery.publish_now()
-        with self._condition:
-            if not self._condition.wait_for(lambda: self._consumer.fresh, timeout_s):
+        deadline_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        self._calls.run(self._runtime.delivery.publish_now)
+        while not self._consumer.fresh:
+            changed = threading.Lock()
+            changed.acquire()
+            self._waiting.append(changed)
+            # It may have become fresh just before.
+            if self._consumer.fresh:
+                break
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0 or not changed.acquire(timeout=min(left_s, threading.TIMEOUT_MAX)):
+                with suppress(ValueError):
+                    self._waiting.remove(changed)
                 raise TimeoutError(
                     f"the result of `{self._consumer.live.path}` did not change within {timeout_s} s"
                 )
-        return cast("R_co", self._consumer.take())
+        return cast("R_co", self._calls.run(self._consumer.take))
 
     def __iter__(self) -> Iterator[R_co]:
         """The value of now, then each newest value as it comes; never ends by itself."""
@@ -142,8 +167,9 @@ class Live(Generic[R_co]):
         return self._consumer.live.run_count
 
     def close(self) -> None:
-        """Stop following."""
-        self._consumer.close()
+        """Stop following. Harmless when the database is closed."""
+        if self._runtime.is_open and not self._runtime.is_forked:
+            self._calls.run(self._consumer.close)
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +196,12 @@ class AsyncLive(AsyncIterator[R_co], Generic[R_co]):
         return self._opened
 
     async def wait_for_change(self) -> R_co:
-        """The newest value this consumer has not taken, waiting for one if need be."""
+        """The newest value this consumer has not taken, waiting for one if need be.
+
+        Raises:
+            RequestError: `WrongEventLoop`.
+        """
+        self._runtime.check_loop()
         consumer = self._consumer
         while not consumer.fresh:
             self._event.clear()
@@ -178,7 +209,10 @@ class AsyncLive(AsyncIterator[R_co], Generic[R_co]):
         return cast("R_co", consumer.take())
 
     async def __anext__(self) -> R_co:
-        return await self.wait_for_change()
+        try:
+            return await self.wait_for_change()
+        except StopAsyncIteration as error:  # what the query raised must not look like the end
+            raise RuntimeError("the live query raised `StopAsyncIteration`") from error
 
     def __aiter__(self) -> Self:
         return self

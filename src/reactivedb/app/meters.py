@@ -60,6 +60,9 @@ class Meters:
         self.runs["http action"] = Histogram(_RUN_BOUNDS_S)
         # A group's way into the file and onto the disk.
         self.syncs = Histogram(_SYNC_BOUNDS_S)
+        # How often something blocked the event loop, and for how long in total.
+        self.loop_blocks = 0
+        self.loop_blocked_s = 0.0
         self.sockets_opened = 0
         # Why sockets ended, in the word that the client is told.
         self.sockets_closed: Counter[str] = Counter()

@@ -7,6 +7,8 @@ since `ts`. Functions run as they are now, over tables as they are declared now.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
@@ -14,10 +16,12 @@ from ..engine import StoredDocument, check_readable_at, versions_of
 from ..functions import ANONYMOUS, FunctionDefinition, Kind, RegisteredQuery, RunResult
 from ..schema import Document
 from ..values import Value
+from .call_queue import CallQueue
 from .runtime import Runtime
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 D = TypeVar("D", bound=Document)
 
 
@@ -59,24 +63,35 @@ class Version(Generic[D]):
 class _View:
     """A timestamp, held while its `with` block lasts."""
 
-    def __init__(self, runtime: Runtime, ts: int) -> None:
+    def __init__(self, runtime: Runtime, ts: int, *, calls: CallQueue | None = None) -> None:
         self._runtime = runtime
+        self._calls = calls
         self.ts = ts
-        with runtime.engine.lock:
-            check_readable_at(runtime.engine, ts)
+        self._call(partial(check_readable_at, runtime.engine, ts))
+
+    def _call(self, body: Callable[[], T]) -> T:
+        """Run it under the engine's lock, where a synchronous database's calls run."""
+
+        def locked() -> T:
+            with self._runtime.engine.lock:
+                return body()
+
+        return locked() if self._calls is None else self._calls.run(locked)
 
     def __enter__(self) -> Self:
         """Raises: ValidationError `TimestampOutOfRange`."""
-        with self._runtime.engine.lock:
+
+        def hold() -> None:
             check_readable_at(self._runtime.engine, self.ts)
             self._runtime.engine.retention.pin(self.ts)
+
+        self._call(hold)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._runtime.engine.lock:
-            self._runtime.engine.retention.unpin(self.ts)
+        self._call(partial(self._runtime.engine.retention.unpin, self.ts))
 
     def _run(self, function: RegisteredQuery[..., Any], *args: Any, **kwargs: Any) -> RunResult:
         runner = self._runtime.runner
@@ -93,9 +108,13 @@ class Past(_View):
         Raises:
             ValidationError: `TimestampOutOfRange`, outside of a `with` block, when it is no longer kept.
         """
-        result = self._run(function, *args, **kwargs)
-        self._runtime.engine.make_durable(result.ts)
-        return result.unwrap()
+
+        def run() -> RunResult:
+            result = self._run(function, *args, **kwargs)
+            self._runtime.engine.make_durable(result.ts)
+            return result
+
+        return self._call(run).unwrap()
 
 
 class AsyncPast(_View):
@@ -107,6 +126,7 @@ class AsyncPast(_View):
         Raises:
             ValidationError: `TimestampOutOfRange`, outside of a `with` block, when it is no longer kept.
         """
+        self._runtime.check_loop()
         result = self._run(function, *args, **kwargs)
         await self._runtime.durable(result.ts)
         return result.unwrap()

@@ -29,6 +29,7 @@ from ..functions import (
     RequestKey,
     Runner,
     RunResult,
+    code_of,
     describe,
     encoded_result,
     guard,
@@ -37,16 +38,22 @@ from ..functions import (
 )
 from ..storage import FileStore, Storage, examine
 from ..subscriptions import QueryCache, QuerySet
+from ..user_code import contained, contained_in_task, is_from_library, is_of
+from . import heartbeat
 from .actions import NO_REQUEST, Actions
 from .admission import Admission
-from .calls import CallResult, args_of
+from .call_queue import forked
+from .calls import Asked, CallResult, args_of
 from .delivery import Delivery
+from .heartbeat import Pulse
+from .live_tries import LiveTries
 from .load import Load
 from .relief import Relief
 from .run_report import RunReport
 from .schema_work import SchemaWork, declare
 from .tasks import Tasks
 from .trust import Trust
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..clock import Clock
@@ -85,8 +92,10 @@ class Runtime:
         self.delivery = Delivery(
             self.engine, self.cache, self.jobs, tasks=self.tasks, syncs=self.report.meters.syncs
         )
+        self.live_tries = LiveTries(self.engine, self.cache, self.delivery)
         self.schema_work = SchemaWork(self.engine, self, self.tasks)
         self.admission = Admission(app.limits, Load(app.limits, lambda turned: self.loop.call_soon(turned)))
+        self.turns = Turns(lambda: self.loop)
         self.relief = Relief(
             app.limits.relief_s,
             self.admission.refusals,
@@ -100,21 +109,26 @@ class Runtime:
         # Set by whoever knows the admin key; without it, nobody is an administrator.
         self.is_admin_key: Callable[[str], bool] = _no_admin_key
         self._closed = False
+        self._pid = os.getpid()
 
     # Life
 
     async def serve(self, started: Callable[[], None]) -> None:
         """Run jobs, actions and deliveries until `stop` or cancellation, then make all durable and close."""
         self.delivery.begin()
+        pulse = Pulse(self.limits.loop_blocked_s, self.report.meters, self.actions.handlers)
+        heartbeat.heart.begin(pulse)
         try:
             self.jobs.recover()
             self.jobs.deploy(self.app.crons)
             if self.jobs.enabled:
                 self.tasks.start(self.jobs.run)
             self.schema_work.start()
+            self.tasks.start(self.live_tries.run)
             self.tasks.start(self.files.sweep)
             await self.tasks.run(started)
         finally:
+            heartbeat.heart.end(pulse)
             self._closed = True
             self.jobs.end()
             self.delivery.end()
@@ -130,6 +144,27 @@ class Runtime:
     @property
     def is_open(self) -> bool:
         return not self._closed
+
+    @property
+    def is_forked(self) -> bool:
+        """This process is a child of the one that opened the database, which alone may use it."""
+        return os.getpid() != self._pid
+
+    def check_loop(self) -> None:
+        """Refuse what is awaited in another process or loop than its own, where it would never return.
+
+        Raises:
+            StorageError: `DatabaseForked`.
+            RequestError: `WrongEventLoop`.
+        """
+        if self.is_forked:
+            raise forked()
+        if self.is_open and asyncio.get_running_loop() is not self.loop:
+            raise RequestError(
+                "this database was opened in another event loop, and can be awaited in that one only - open "
+                "it in the loop that uses it, or use `app.open`, whose database any thread may call",
+                code="WrongEventLoop",
+            )
 
     def reload(self, app: App) -> None:
         """Serve another version of the application; when it raises, the old one serves on.
@@ -189,31 +224,40 @@ class Runtime:
 
         Never raises for what the function does; what the answer reflects is durable.
         """
-        allowed = internal or identity.is_admin
         request_id = request_id_of(path, time.time_ns())
-        wanted = None if kind == "any" else Kind(kind)
+        asked = Asked(None if kind == "any" else Kind(kind), path, args, at_ts)
+        # What waits for the disk is the answer's text, not the values that it was made of.
+        result = await self._run(asked, identity, request_id, internal=internal or identity.is_admin)
+        answer = self.answer(result, identity, request_id)
+        del result
         try:
-            if at_ts is not None and not allowed:
+            await self.durable(answer.ts)
+        except StorageError as error:
+            return self._undone(answer, error, identity, request_id)
+        return answer
+
+    async def _run(self, asked: Asked, identity: Identity, request_id: str, *, internal: bool) -> RunResult:
+        """Find, check and run what is asked for."""
+        at_ts = asked.at_ts
+        try:
+            if at_ts is not None and not internal:
                 check_public_at(self.engine, at_ts)
-            definition = self.runner.registry.find(path, wanted, internal=allowed)
-            named = self.runner.parse(definition, args_of(args, self.limits))
+            definition = self.runner.registry.find(asked.path, asked.kind, internal=internal)
+            named = self.runner.parse(definition, args_of(asked.args, self.limits))
             match definition.kind:
                 case Kind.QUERY:
                     run = partial(self.runner.query, definition, named, identity, at_ts=at_ts)
-                    result = self.report.timed(definition, request_id, run)
+                    return self.report.timed(definition, request_id, run)
                 case Kind.MUTATION:
                     run = partial(self.runner.mutation, definition, named, identity)
-                    result = self.report.timed(definition, request_id, run)
+                    return self.report.timed(definition, request_id, run)
                 case Kind.ACTION:
-                    result = await self.actions.run(definition, named, identity, request_id=request_id)
-        except RequestError as error:
-            self.report.refused(wanted, path, error, request_id)
-            result = RunResult(self.engine.committer.applied_ts, error=error)
-        try:
-            await self.durable(result.ts)
-        except StorageError as error:
-            result.error = error
-        return self.answer(result, identity, request_id)
+                    return await self.actions.run(definition, named, identity, request_id=request_id)
+        except BaseException as error:  # validators of the arguments may raise anything
+            if is_of(error, StorageError) and is_from_library(error):
+                raise
+            self.report.refused(asked.kind, asked.path, contained_in_task(error), request_id)
+            return RunResult(self.engine.committer.applied_ts, error=error)
 
     def start_mutation(
         self,
@@ -236,17 +280,18 @@ class Runtime:
                 named = self.runner.parse(definition, args_of(args, self.limits))
                 run = partial(self.runner.mutation, definition, named, identity, key=key)
                 result = self.report.timed(definition, request_id, run)
-        except (RequestError, StorageError) as error:
-            self.report.refused(Kind.MUTATION, path, error, request_id)
+        except BaseException as error:  # validators of the arguments may raise anything
+            self.report.refused(Kind.MUTATION, path, contained(error), request_id)
             result = RunResult(self.engine.committer.applied_ts, error=error)
 
+        # What waits for the disk is the answer's text, not the values that it was made of.
+        answer = self.answer(result, identity, request_id)
+
         def durable(error: StorageError | None) -> None:
-            if error is not None:
-                result.error = error
-            done(self.answer(result, identity, request_id))
+            done(answer if error is None else self._undone(answer, error, identity, request_id))
 
         with self.engine.lock:
-            self.engine.committer.when_durable(result.ts, durable)
+            self.engine.committer.when_durable(answer.ts, durable)
         self.committed()
 
     def start_action(
@@ -263,20 +308,29 @@ class Runtime:
         try:
             definition = self.runner.registry.find(path, Kind.ACTION, internal=identity.is_admin)
             named = self.runner.parse(definition, args_of(args, self.limits))
-        except RequestError as error:
-            self.report.refused(Kind.ACTION, path, error, request_id)
+        except BaseException as error:  # validators of the arguments may raise anything
+            self.report.refused(Kind.ACTION, path, contained(error), request_id)
             done(self.answer(RunResult(0, error=error), identity, request_id))
             return
 
         async def run() -> None:
             result = await self.actions.run(definition, named, identity, request_id=request_id)
+            answer = self.answer(result, identity, request_id)
             try:
-                await self.durable(result.ts)
+                await self.durable(answer.ts)
             except StorageError as error:
-                result.error = error
-            done(self.answer(result, identity, request_id))
+                answer = self._undone(answer, error, identity, request_id)
+            done(answer)
 
         self.actions.start(run)
+
+    def _undone(
+        self, answer: CallResult, error: StorageError, identity: Identity, request_id: str
+    ) -> CallResult:
+        """What the caller is told instead, because what the answer rests on is not in the file."""
+        return self.answer(
+            RunResult(answer.ts, error=error, log_lines=list(answer.log_lines)), identity, request_id
+        )
 
     def answer(self, result: RunResult, identity: Identity, request_id: str) -> CallResult:
         """What the caller may know of a result."""
@@ -284,11 +338,10 @@ class Runtime:
         if result.error is None:
             try:
                 return CallResult(encoded_result(result, self.limits), None, lines, result.ts)
-            except RequestError as error:
-                result.error = error
+            except BaseException as error:
+                result.error = contained(error)
         error = describe(result.error, request_id=request_id, production=self.production)
-        unavailable = result.error.code if isinstance(result.error, ConflictError | StorageError) else None
-        return CallResult(None, error, lines, result.ts, unavailable)
+        return CallResult(None, error, lines, result.ts, _unavailable(result.error))
 
     # What jobs need (`JobHost`)
 
@@ -329,8 +382,10 @@ class Runtime:
         return (
             self.schema_work.is_idle
             and self.jobs.is_idle
+            and self.live_tries.is_idle
             and not self.files.is_sweeping
             and not self.actions.running
+            and self.turns.is_idle
             and self.delivery.is_idle
         )
 
@@ -360,8 +415,15 @@ class Runtime:
         with self.engine.lock:
             return storage.check()
 
-    def query_set(self, on_change: Callable[[], None]) -> QuerySet:
-        return QuerySet(self.cache, on_change=on_change)
+    def query_set(self, on_change: Callable[[], None], *, keeps_values: bool = False) -> QuerySet:
+        return QuerySet(self.cache, on_change=on_change, keeps_values=keeps_values)
+
+
+def _unavailable(error: BaseException) -> str | None:
+    """The code of an error that says that the call may do later."""
+    if is_of(error, ConflictError):
+        return code_of(error)
+    return code_of(error) if is_of(error, StorageError) and is_from_library(error) else None
 
 
 def _no_admin_key(text: str) -> bool:

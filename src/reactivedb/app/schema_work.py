@@ -6,7 +6,6 @@ turn in between. The second on a copy of the file, so that nothing is changed an
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -27,6 +26,7 @@ from ..engine import (
     work_step,
 )
 from ..errors import SchemaError, StorageError
+from ..log import Log
 from ..storage import MemoryStorage, copy_sqlite, open_sqlite
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # A lock that is let go and taken in one breath is not handed over, so a batch is followed by a rest.
 _REST_MAX_S = 0.02
 _STORAGE_RETRY_NS = 1_000_000_000
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 
 class SchemaWorkHost(Protocol):

@@ -14,10 +14,14 @@ from typing import Any
 import anyio
 
 from ..errors import StorageError
+from ..log import Log
+from ..user_code import contained_in_task, name_of
+
+_logger = Log("reactivedb")
 
 
 class Tasks:
-    """The tasks of one open database. They end with `run`."""
+    """The tasks of one open database. They end with `run`; one that fails is logged and ends alone."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Callable[..., Coroutine[Any, Any, Any]], tuple[Any, ...]]] = deque()
@@ -48,9 +52,18 @@ class Tasks:
                 while not self._stopped:
                     while self._waiting:
                         function, args = self._waiting.popleft()
-                        group.start_soon(function, *args)
+                        group.start_soon(_run_alone, function, args)
                     self._news.clear()
                     await self._news.wait()
                 group.cancel_scope.cancel()
         finally:
             self._stopped = True
+
+
+async def _run_alone(function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> None:
+    # Some run user code, which can break a task from within: a cancel scope that it leaves open, say.
+    try:
+        await function(*args)
+    except BaseException as error:
+        contained_in_task(error)
+        _logger.exception("a task of the database failed with `%s`", name_of(error))

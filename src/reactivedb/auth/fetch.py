@@ -12,7 +12,6 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -21,10 +20,11 @@ import httpcore2
 
 from ..errors import AuthProviderError
 from ..limits import KIB
+from ..values import redacted
+from .addresses import is_public
 
 _TIMEOUT_S: Final = 5.0
 _BODY_SIZE_BYTES_MAX: Final = 512 * KIB
-_NAT64: Final = IPv6Network("64:ff9b::/96")
 
 # The addresses of a host and port, as texts.
 Resolve: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
@@ -77,18 +77,6 @@ async def _get(url: str, backend: _CheckedBackend) -> Fetched:
         return Fetched(bytes(body), _max_age_s(response.headers))
 
 
-def is_public(text: str) -> bool:
-    """Whether an address belongs to the public internet, and what it carries inside does too."""
-    address: IPv4Address | IPv6Address = ip_address(text)
-    if isinstance(address, IPv6Address):
-        if address in _NAT64:
-            return is_public(str(IPv4Address(int(address) & 0xFFFF_FFFF)))
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
-        if inner:
-            return is_public(str(inner))
-    return address.is_global and not address.is_multicast
-
-
 class _CheckedBackend(httpcore2.AsyncNetworkBackend):
     """Connects to addresses that were looked at."""
 
@@ -132,4 +120,4 @@ def _max_age_s(headers: Iterable[tuple[bytes, bytes]]) -> float | None:
 
 
 def _unavailable(url: str, why: str) -> AuthProviderError:
-    return AuthProviderError(f"the auth provider's keys at `{url[:200]}` cannot be had: {why}")
+    return AuthProviderError(f"the auth provider's keys at `{redacted(url[:200])}` cannot be had: {why}")

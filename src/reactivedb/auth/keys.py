@@ -11,7 +11,7 @@ A provider that does not answer costs nobody their session: keys that were had s
 
 from __future__ import annotations
 
-import logging
+import hashlib
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -19,13 +19,14 @@ import anyio
 
 from ..clock import Clock
 from ..errors import AuthenticationError, AuthProviderError, ValidationError
+from ..log import Log
 from ..values import loads
 from .fetch import Fetched, Resolve, fetch, resolve
 from .providers import CustomJwtProvider, OidcProvider, Provider, keys_in
 from .signatures import Key, public_keys
 from .tokens import Token
 
-_logger = logging.getLogger("reactivedb")
+_logger = Log("reactivedb")
 
 _SECOND_NS: Final = 1_000_000_000
 _MAX_AGE_S: Final = 3600.0
@@ -65,7 +66,8 @@ class KeySet:
         self._retry_ns = 0
         self._next_for_unknown_ns = 0
         # Names of keys that the provider, when it was asked, did not publish, and until when that stands.
-        self._refused: dict[str, int] = {}
+        # By their digests, for a forger's name may be as long as a token.
+        self._refused: dict[bytes, int] = {}
         # Requests that have ended, whichever way: who waited for one sees that it was made.
         self._ended_count = 0
         self._is_inline = isinstance(provider, CustomJwtProvider) and provider.jwks.startswith("data:")
@@ -109,14 +111,14 @@ class KeySet:
         return key
 
     def _is_refused(self, token: Token) -> bool:
-        until_ns = self._refused.get(token.key_id or "", 0)
+        until_ns = self._refused.get(_digest(token.key_id), 0)
         # A wall clock that was set back shall not make it longer.
         return 0 < until_ns - self._clock.now_ns() <= _ns(_REFUSED_FOR_S)
 
     def _refuse(self, token: Token) -> None:
         if len(self._refused) >= _REFUSED_MAX:
             self._refused.clear()
-        self._refused[token.key_id or ""] = self._clock.now_ns() + _ns(_REFUSED_FOR_S)
+        self._refused[_digest(token.key_id)] = self._clock.now_ns() + _ns(_REFUSED_FOR_S)
 
     @property
     def _is_fresh(self) -> bool:
@@ -208,6 +210,10 @@ class KeySet:
         return await fetch(
             url, allow_private=self._provider.allow_private or self._allow_private(), resolve=self._resolve
         )
+
+
+def _digest(key_id: str | None) -> bytes:
+    return hashlib.sha256((key_id or "").encode("utf-8", "surrogatepass")).digest()
 
 
 def _ns(seconds: float) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from ..errors import SchemaError, ValidationError
-from ..values import loads
+from ..values import loads, redacted
 
 Algorithm: TypeAlias = Literal["RS256", "ES256", "EdDSA"]
 ALGORITHMS: Final[tuple[Algorithm, ...]] = get_args(Algorithm)
@@ -140,7 +140,9 @@ def _check_url(field: str, url: str) -> None:
         usable = False
         parts = None
     if not usable or (parts is not None and (parts.username or parts.fragment)):
-        raise _invalid(f"`{field}` to be a URL with http or https and a host, got `{url[:80]}`")
+        raise _invalid(
+            f"`{field}` to be a URL with http or https and a host, got `{redacted(url[:200])[:80]}`"
+        )
 
 
 def _invalid(expected: str) -> SchemaError:

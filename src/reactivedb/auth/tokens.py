@@ -11,7 +11,7 @@ import base64
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from ..errors import AuthenticationError, ValidationError
@@ -26,7 +26,7 @@ LEEWAY_S: Final = 5.0
 class Token:
     """A token's text and what it claims."""
 
-    text: str
+    text: str = field(repr=False)
     algorithm: str
     key_id: str | None
     issuer: str

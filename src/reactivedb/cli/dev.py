@@ -25,7 +25,9 @@ from ..errors import StorageError
 from ..server.admin import Addresses, AdminKey
 from ..server.asgi import ReactiveASGI
 from ..server.serving import Listeners, run, serve_on
+from ..user_code import contained
 from .data_dir import DataDir
+from .failures import known_secrets
 from .load import AppFolder
 from .report import Report, result
 from .users import development_provider
@@ -43,6 +45,7 @@ class Settings:
     site_port: int
     data: Path | None
     compression: bool
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def dev(settings: Settings, *, open_browser: bool) -> None:
@@ -57,10 +60,16 @@ def dev(settings: Settings, *, open_browser: bool) -> None:
     data = DataDir.of(settings.folder, settings.data)
     data.create()
     key = data.development_key()
-    report = Report(secrets=(key,))
+    report = Report(secrets=(key, *known_secrets()))
     report.install_logging()
+    live = ReactiveASGI(
+        app,
+        data.database,
+        admin_key=AdminKey.of(key),
+        production=False,
+        allowed_hosts=settings.allowed_hosts,
+    )
     listeners = Listeners.bind(settings.host, settings.port, settings.site_port)
-    live = ReactiveASGI(app, data.database, admin_key=AdminKey.of(key), production=False)
 
     provider = development_provider(data)
 
@@ -126,15 +135,15 @@ def reload(folder: AppFolder, runtime: Runtime, report: Report) -> bool:
     started = time.perf_counter()
     try:
         app = folder.load()
-    except Exception as error:
-        report.failure(error, folder=folder.directory)
+    except BaseException as error:
+        report.failure(contained(error), folder=folder.directory)
         report.line("not reloaded: the application as it was before serves on")
         return False
     try:
         runtime.reload(app)
-    except Exception as error:
+    except BaseException as error:
         folder.revert()
-        report.failure(error, folder=folder.directory)
+        report.failure(contained(error), folder=folder.directory)
         report.line("not reloaded: the application as it was before serves on")
         return False
     report.note(f"reloaded in {(time.perf_counter() - started) * 1e3:.0f} ms")

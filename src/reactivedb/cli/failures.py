@@ -9,12 +9,26 @@ from typing import Final, NoReturn, cast
 import typer
 
 from ..errors import ReactiveDBError
+from ..values import secrets_in
 from .report import Report
 
 FAILED: Final = 1
 ADMIN_KEY_VARIABLE: Final = "REACTIVEDB_ADMIN_KEY"
 _USAGE: Final = 2
-_USAGE_CODES: Final = {"NoAppFolder", "BadArguments", "NoTarget", "BadURL", "FileMissing"}
+_USAGE_CODES: Final = {
+    "NoAppFolder",
+    "BadArguments",
+    "NoTarget",
+    "BadURL",
+    "FileMissing",
+    "InvalidAllowedHost",
+}
+
+
+def known_secrets() -> tuple[str, ...]:
+    """What the environment of this process holds and no log may."""
+    key = os.environ.get(ADMIN_KEY_VARIABLE, "").strip()
+    return ((key,) if key else ()) + secrets_in(os.environ)
 
 
 class Failures:
@@ -22,7 +36,7 @@ class Failures:
 
     def __init__(self, app_dir: Path | None = None) -> None:
         self._folder = app_dir.resolve() if app_dir else None
-        self._report = Report(secrets=tuple(filter(None, [os.environ.get(ADMIN_KEY_VARIABLE)])))
+        self._report = Report(secrets=known_secrets())
 
     def __enter__(self) -> Report:
         return self._report
@@ -33,12 +47,12 @@ class Failures:
                 return
             case KeyboardInterrupt():
                 raise typer.Exit(0) from None
-            case Exception() as reason:
-                self._fail(reason)
-            case _:
+            case SystemExit():
                 return
+            case reason:
+                self._fail(reason)
 
-    def _fail(self, error: Exception) -> NoReturn:
+    def _fail(self, error: BaseException) -> NoReturn:
         self._report.failure(error, folder=self._folder)
         is_usage = isinstance(error, ReactiveDBError) and error.code in _USAGE_CODES
         raise typer.Exit(_USAGE if is_usage else FAILED) from None

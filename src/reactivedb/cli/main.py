@@ -45,6 +45,15 @@ TrustedProxies = Annotated[
         show_default="FORWARDED_ALLOW_IPS, or this machine",
     ),
 ]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-host",
+        metavar="NAME",
+        help="A name that admin requests may come by, or `*.NAME`; may be given again.",
+        show_default="addresses, localhost, and the hosts of CONVEX_CLOUD_URL and CONVEX_SITE_URL",
+    ),
+]
 Compression = Annotated[bool, typer.Option("--compression", help="Offer permessage-deflate.")]
 
 _WAY_OUT = "restore a copy, or read what is left with `sqlite3 FILE .recover` into a new file"
@@ -68,11 +77,18 @@ def dev(
     host: Host = "127.0.0.1",
     data: Data = None,
     compression: Compression = False,
+    allowed_host: AllowedHosts = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
 ) -> None:
     """Serve an application for development: reload on change, log each run."""
     settings = Settings(
-        folder=app_dir, host=host, port=port, site_port=site_port, data=data, compression=compression
+        folder=app_dir,
+        host=host,
+        port=port,
+        site_port=site_port,
+        data=data,
+        compression=compression,
+        allowed_hosts=tuple(allowed_host or ()),
     )
     with Failures(app_dir):
         serve_and_reload(settings, open_browser=not no_open)
@@ -88,6 +104,7 @@ def serve(
     data: Data = None,
     compression: Compression = False,
     trusted_proxies: TrustedProxies = None,
+    allowed_host: AllowedHosts = None,
 ) -> None:
     """Serve an application in production. The admin key comes from the variable REACTIVEDB_ADMIN_KEY."""
     with Failures(app_dir) as report:
@@ -98,10 +115,14 @@ def serve(
         key = folder.production_key(os.environ.get(ADMIN_KEY_VARIABLE))
         if key is None:
             report.note(f"nobody is an administrator: no key was given yet in {ADMIN_KEY_VARIABLE}")
+        live = ReactiveASGI(
+            app, folder.database, admin_key=key, production=True, allowed_hosts=allowed_host or ()
+        )
         listeners = Listeners.bind(host, port, site_port)
-        live = ReactiveASGI(app, folder.database, admin_key=key, production=True)
 
         def on_ready(addresses: Addresses) -> None:
+            if key is not None:
+                folder.remember_key(key)
             live.database.runtime.report.on_run = report.failed_run
             announce(addresses, folder)
 
@@ -123,7 +144,8 @@ def run(
     *,
     url: Annotated[str | None, typer.Option(help="The server.", show_default="from the data folder")] = None,
     admin_key: Annotated[
-        str | None, typer.Option(help="Its key.", show_default="from the data folder")
+        str | None,
+        typer.Option(help="Its key.", show_default="from the data folder, or REACTIVEDB_ADMIN_KEY"),
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder.")] = None,
 ) -> None:
@@ -137,7 +159,11 @@ def run(
                 "or pass `--data APP_DIR/.reactivedb`, or `--url` and `--admin-key`",
                 code="NoTarget",
             )
-        outcome = call(target, admin_key or folder.known_key(), path, parse_args(args))
+        given, known = os.environ.get(ADMIN_KEY_VARIABLE, "").strip(), folder.known_key()
+        # The key in the folder is that of its own server; another one is asked with the key that was given.
+        key = admin_key or ((known or given) if url is None else (given or known))
+        report.keep_secret(key)
+        outcome = call(target, key, path, parse_args(args))
         for line in outcome.log_lines:
             report.line(line)
         if outcome.succeeded:

@@ -1,8 +1,8 @@
 """What does the terminal show?
 
 Standard output carries results only: the line that says a server is ready, and what `run` returned. All
-else goes to standard error. Nothing shown holds the admin key or a token: both are blanked out, whatever
-text they come in.
+else goes to standard error. Nothing shown holds the admin key, a secret of the environment or what looks like
+a credential (`values/sensitive`): all are blanked out, whatever text they come in.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -20,14 +21,25 @@ from rich.traceback import Traceback
 
 from ..app import RunLog
 from ..errors import ReactiveDBError
+from ..limits import DEFAULT_LIMITS
+from ..text import CUT_MARK, cut
+from ..user_code import contained, is_of, name_of, text_of
+from ..values.sensitive import BLANK, redacted
 
-_JWT: Final = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*")
+# Of one line or error text; callers decide what stands in it.
+_LENGTH_MAX: Final = DEFAULT_LIMITS.log_line_length_max
+# The terminal's library takes 30 µs for each line, however short it is.
+_LINE_COUNT_MAX: Final = 200
+# Of all that is shown of one run, where a line counts as so many characters.
+_RUN_LENGTH_MAX: Final = 4 * _LENGTH_MAX
+_LINE_LENGTH: Final = 100
+# A shorter part of a secret tells nothing of it.
+_PART_LENGTH_MIN: Final = 4
 _KIND_STYLES: Final = {"query": "cyan", "mutation": "magenta", "action": "yellow"}
 # Where nobody reads along, long paths stay whole.
 _FILE_WIDTH: Final = 200
 # Control characters but tabs and newlines, and those that turn the direction of writing.
 _STEERING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_BLANK: Final = "[redacted]"
 
 
 class Report:
@@ -37,6 +49,11 @@ class Report:
         self._secrets = secrets
         width = None if sys.stderr.isatty() else _FILE_WIDTH
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, width=width)
+
+    def keep_secret(self, secret: str | None) -> None:
+        """Blank this out too, from now on."""
+        if secret and secret not in self._secrets:
+            self._secrets = (*self._secrets, secret)
 
     def install_logging(self) -> None:
         """Show what the server and libraries warn of."""
@@ -52,35 +69,54 @@ class Report:
 
     def failure(self, error: BaseException, *, folder: Path | None = None) -> None:
         """One line for what the library explains itself; a traceback, cut to the folder, for the rest."""
-        if isinstance(error, ReactiveDBError):
+        try:
+            self._failure(error, folder)
+        except BaseException as broken:  # the error's class is the application's own
+            contained(broken)
+            self.line(f"{name_of(error)}: {text_of(error)}")
+
+    def _failure(self, error: BaseException, folder: Path | None) -> None:
+        if is_of(error, ReactiveDBError):
             self._console.print(
                 Text.assemble(
                     (f"{error.code}: ", "bold red"), self.redacted(error.message + _place(error, folder))
                 )
             )
             return
+        if _is_own_cause(error):
+            # Rich would follow the causes for ever.
+            self.line("".join(traceback.format_exception(error)).rstrip())
+            return
         frames = error.__traceback__ if folder is None else _own_frames(error, folder)
         shown = Traceback.from_exception(type(error), error, frames, show_locals=False, width=None)
         with self._console.capture() as capture:
             self._console.print(shown)
-        self._console.print(Text.from_ansi(self.redacted(capture.get())))
+        # Each line for itself: the last one, which says what it was, is not to be cut off.
+        lines = map(self.redacted, capture.get().splitlines())
+        self._console.print(Text.from_ansi("\n".join(lines)))
 
     def run(self, log: RunLog) -> None:
         """One line for a function that ran, and why it failed; called on any thread."""
         kind = "call" if log.kind is None else log.kind.value
         line = Text.assemble(
             (f"{kind:<8} ", _KIND_STYLES.get(kind, "dim")),
-            _visible(log.path),
+            self.redacted(_visible(cut(log.path, _LENGTH_MAX))),
             (f"  {log.duration_s * 1e3:.1f} ms", "dim"),
         )
         if log.error is not None:
             line.append("  failed", "bold red")
-        for text in log.log_lines:
-            line.append(f"\n  {self.redacted(text)}", "dim")
+        room = _RUN_LENGTH_MAX
+        for count, text in enumerate(log.log_lines):
+            if room <= 0:
+                line.append(f"\n  ... {len(log.log_lines) - count} more lines", "dim")
+                break
+            shown = self.redacted(text)
+            line.append(f"\n  {shown}", "dim")
+            # What was redacted has been read all the same.
+            room -= max(len(shown), min(len(text), _LENGTH_MAX)) + _LINE_LENGTH * shown.count("\n")
         if log.error is not None:
-            line.append(
-                "\n  " + self.redacted(_visible(_what_failed(log.error.message))).replace("\n", "\n  "), "red"
-            )
+            shown = self.redacted(_visible(cut(_what_failed(log.error.message), _LENGTH_MAX)))
+            line.append("\n  " + shown.replace("\n", "\n  "), "red")
         self._console.print(line)
 
     def failed_run(self, log: RunLog) -> None:
@@ -89,9 +125,13 @@ class Report:
             self.run(log)
 
     def redacted(self, text: str) -> str:
+        """The text as it may be shown, cut to a bounded length; linear in what is shown."""
+        text = _first_lines(cut(text, _LENGTH_MAX))
         for secret in self._secrets:
-            text = text.replace(secret, _BLANK)
-        return _JWT.sub(_BLANK, text)
+            text = text.replace(secret, BLANK)
+            if CUT_MARK in text:
+                text = _without_part(text, secret)
+        return redacted(text)
 
 
 class _ReportHandler(logging.Handler):
@@ -103,13 +143,28 @@ class _ReportHandler(logging.Handler):
         self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._report.line(self.format(record))
+        try:
+            self._report.line(self.format(record))
+        except Exception:  # as every handler does: a line that cannot be written out fails nobody
+            self.handleError(record)
 
 
 def result(text: str) -> None:
     """Write to standard output, at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def _first_lines(text: str) -> str:
+    lines = text.split("\n", _LINE_COUNT_MAX)
+    return text if len(lines) <= _LINE_COUNT_MAX else "\n".join(lines[:-1]) + CUT_MARK
+
+
+def _without_part(text: str, secret: str) -> str:
+    """A text that was cut may end in the beginning of a secret."""
+    for length in range(len(secret) - 1, _PART_LENGTH_MIN - 1, -1):
+        text = text.replace(secret[:length] + CUT_MARK, BLANK + CUT_MARK)
+    return text
 
 
 def _visible(text: str) -> str:
@@ -121,6 +176,18 @@ def _what_failed(message: str) -> str:
     """An error without the line that numbers the request, which only its caller can make use of."""
     head, _, rest = message.partition("\n")
     return rest if head.startswith("[Request ID") and rest else message
+
+
+def _is_own_cause(error: BaseException) -> bool:
+    """Do the errors that led to it lead back to one of them?"""
+    seen: set[int] = set()
+    here: BaseException | None = error
+    while here is not None:
+        if id(here) in seen:
+            return True
+        seen.add(id(here))
+        here = here.__cause__ if here.__cause__ is not None else here.__context__
+    return False
 
 
 def _own_frames(error: BaseException, folder: Path) -> TracebackType | None:

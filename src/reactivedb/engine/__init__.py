@@ -3,7 +3,7 @@
 from .catalog import Catalog, IndexState, SystemTable, TableState
 from .committer import CommitRecord, Committer, LogReader
 from .document import DocumentCache, StoredDocument
-from .engine import Engine
+from .engine import Engine, Running
 from .history import begin_at, check_public_at, check_readable_at, versions_of
 from .interval import just_above, prefix_interval
 from .made_tables import make_table
@@ -34,6 +34,7 @@ __all__ = [
     "ReadSet",
     "Retention",
     "RetentionReport",
+    "Running",
     "SchemaChange",
     "SchemaProgress",
     "SchemaReport",

@@ -203,6 +203,8 @@ class Committer:
     def undo_open_group(self, error: StorageError) -> list[DurableCallback]:
         """Forget every commit after the last flush; gives the callbacks of those who waited for one."""
         self._storage.rollback()
+        # An exception may have come between the flush and our note of it.
+        self.flushed_ts = max(self.flushed_ts, self._storage.flushed_ts)
         self._undone.append((self.flushed_ts, self._assigned_ts, error))
         self.applied_ts = self.flushed_ts
         while self._history and self._history[-1].ts > self.flushed_ts:

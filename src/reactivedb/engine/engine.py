@@ -11,12 +11,14 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..clock import Clock, SystemClock, span_ns
 from ..errors import StorageError
 from ..limits import DEFAULT_LIMITS, Limits
+from ..log import Log
 from ..storage import Commit, DocumentWrite, Outcome, Storage, StoredVersion
+from ..user_code import contained, is_of, text_of
 from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
 from .counts import Counts
@@ -30,7 +32,15 @@ if TYPE_CHECKING:
     from ..schema import Migration, TableDefinition
     from .query import IndexScan
 
+_logger = Log("reactivedb")
 _CURSOR_SECRET: Final = "engine.cursor_secret"
+
+
+class Running(NamedTuple):
+    """A function that runs in a transaction."""
+
+    thread_id: int
+    path: str
 
 
 class Engine:
@@ -69,6 +79,8 @@ class Engine:
         # Tables that an administrator has made and the program does not declare.
         self.made_names: frozenset[str] = frozenset()
         self._last_creation_time = stored.last_creation_time
+        # The function whose transaction runs now, for those who wait for the lock.
+        self.running: Running | None = None
 
     def declare(
         self,
@@ -262,18 +274,28 @@ class Engine:
             )
         removed, added = index_changes(write_set)
         commit = Commit(ts, writes, removed, added, outcome(ts) if outcome is not None else None)
-        try:
+        with self._whole():
             self.committer.append(ts, write_set, commit)
+            self.counts.follow(commit)
+            for change in write_set.changes:
+                if change.new is not None:
+                    self.cache.put(change.new)
+                else:
+                    self.cache.discard(change.id)
+        return ts
+
+    @contextmanager
+    def _whole(self) -> Generator[None]:
+        """Change memory and open group together: if an exception cuts that short, both return to the file."""
+        try:
+            yield
         except StorageError as error:
             self.undo_open_group(error)
             raise
-        self.counts.follow(commit)
-        for change in write_set.changes:
-            if change.new is not None:
-                self.cache.put(change.new)
-            else:
-                self.cache.discard(change.id)
-        return ts
+        except BaseException as error:
+            cut_short = f"undone, since `{type(error).__name__}` cut a commit short - send it again"
+            self.undo_open_group(StorageError(cut_short))
+            raise
 
     def undo_open_group(self, error: StorageError) -> None:
         """State and caches return to what is in the file; everybody who waited for more is told."""
@@ -293,14 +315,10 @@ class Engine:
 
     def flush(self) -> int:
         """Commit the open group into the file. Raises StorageError after undoing it."""
-        with self.lock:
-            try:
-                if self.committer.applied_ts > self.committer.flushed_ts:
-                    self.retention.step()
-                return self.committer.flush()
-            except StorageError as error:
-                self.undo_open_group(error)
-                raise
+        with self.lock, self._whole():
+            if self.committer.applied_ts > self.committer.flushed_ts:
+                self.retention.step()
+            return self.committer.flush()
 
     @contextmanager
     def own_group(self) -> Generator[None]:
@@ -317,7 +335,7 @@ class Engine:
                 self.storage.flush()
                 self.committer.flush()
             except BaseException as error:
-                failure = error if isinstance(error, StorageError) else StorageError(f"undone: {error}")
+                failure = error if is_of(error, StorageError) else StorageError(f"undone: {text_of(error)}")
                 self.undo_open_group(failure)
                 raise
 
@@ -387,4 +405,8 @@ class _Entropy:
 
 def _call(callbacks: Iterable[DurableCallback], error: StorageError | None) -> None:
     for callback in callbacks:
-        callback(error)
+        try:
+            callback(error)
+        except BaseException as broken:  # our own mistake, which must not keep the others waiting for ever
+            contained(broken)
+            _logger.exception("one who waited for a commit could not be told of it")

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ..errors import SchemaError, ValidationError
+from ..user_code import contained, is_from_library, is_of, name_of, text_of
 from ..values import Value, decode, dumps, encode, loads
 
 if TYPE_CHECKING:
@@ -74,22 +75,22 @@ class Upgrade:
             own = {field: value for field, value in fields.items() if field not in system}
             new = system | self._definition.dump(own)
             return encode(new), new
-        except Exception as error:  # the program's own function may raise anything
-            raise _failed(name, self._definition.name, str(loads(json)["_id"]), error) from error
+        except BaseException as error:  # the program's own function may raise anything
+            raise _failed(name, self._definition.name, str(loads(json)["_id"]), contained(error)) from error
 
 
-def _failed(name: str, table: str, id: str, error: Exception) -> SchemaError:
-    details = error.fields if isinstance(error, ValidationError) else {}
+def _failed(name: str, table: str, id: str, error: BaseException) -> SchemaError:
+    details = error.fields if is_of(error, ValidationError) and is_from_library(error) else {}
+    raised = f"{name_of(error)}: {text_of(error)}"
     return SchemaError(
-        f"migration `{name}` cannot bring `{id}` of `{table}` into the new form: "
-        f"{type(error).__name__}: {error}",
+        f"migration `{name}` cannot bring `{id}` of `{table}` into the new form: {raised}",
         code="MigrationFailed",
         migration=name,
         table=table,
         id=id,
         path=details.get("path", ""),
         expected=details.get("expected", f"what migration `{name}` makes of it"),
-        got=details.get("got", f"{type(error).__name__}: {error}"),
+        got=details.get("got", raised),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import LimitExceededError, ReactiveDBError, SchemaError, ValidationError
 from ..schema import fingerprint
+from ..user_code import contained, is_from_library, is_of, name_of, text_of
 from .backfill import (
     BATCH,
     BUILDING,
@@ -196,10 +197,10 @@ class _Change:
 def _check_fields(table: TableState, document: StoredDocument) -> None:
     try:
         table.definition.check(document.fields)
-    except ReactiveDBError:
-        raise
-    except Exception as error:  # a validator of the class may raise anything
-        raised = f"{type(error).__name__}: {error}"
+    except BaseException as error:  # a validator of the class may raise anything
+        if is_of(error, ReactiveDBError) and is_from_library(error):
+            raise
+        raised = f"{name_of(contained(error))}: {text_of(error)}"
         raise SchemaError(
             f"a validator of the table's class failed with {raised} - let it raise `ValueError` to refuse",
             code="ValidatorFailed",

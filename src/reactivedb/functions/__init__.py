@@ -2,9 +2,10 @@
 
 from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
 from .crons import BoundCron, Cron, Crons
-from .deployment import Deployment
+from .deployment import URL_NAMES, Deployment
 from .environment import Environment, declared_environment, stored_value
-from .failure import CallError, describe, kept_text
+from .failure import CallError, code_of, describe, kept_text
+from .far_host import FarHost
 from .file_links import Ticket
 from .file_storage import FILES_PATH, UPLOAD_PATH, AsyncFiles, Blob, FileReader, FileWriter
 from .file_transfer import FileHost, FileTransfer, OpenFile
@@ -13,6 +14,8 @@ from .identity import ADMIN, ANONYMOUS, IN_PROCESS, Identity, UserIdentity
 from .jobs import JobHost, Jobs
 from .log_lines import without_surrogates
 from .moment import now_ms, random
+from .own_task import in_own_task
+from .own_time import OwnTime, is_debugger, measure_collections, now_s
 from .ownership import own
 from .pagination import PaginationOptions, PaginationResult
 from .query import OrderedQuery, Query, range_of
@@ -42,9 +45,12 @@ from .runner import (
     run_outside,
 )
 from .scheduler import Scheduler
+from .stacks import place_of, stack_of, user_frame
 from .system import JOBS, SYSTEM_TABLES
 from .system_api import SCHEMAS_PATH
 from .system_environment import LIST_VARIABLES, UPDATE_VARIABLES
+from .thread_run import ThreadRun
+from .thread_run import current as current_thread_run
 from .upsert import Upserted
 
 __all__ = [
@@ -58,6 +64,7 @@ __all__ = [
     "SYSTEM_TABLES",
     "UPDATE_VARIABLES",
     "UPLOAD_PATH",
+    "URL_NAMES",
     "ActionCtx",
     "ActionHost",
     "AsyncFiles",
@@ -68,6 +75,7 @@ __all__ = [
     "Crons",
     "Deployment",
     "Environment",
+    "FarHost",
     "FileHost",
     "FileReader",
     "FileTransfer",
@@ -82,6 +90,7 @@ __all__ = [
     "MutationCtx",
     "OpenFile",
     "OrderedQuery",
+    "OwnTime",
     "PaginationOptions",
     "PaginationResult",
     "Query",
@@ -97,26 +106,36 @@ __all__ = [
     "RunResult",
     "Runner",
     "Scheduler",
+    "ThreadRun",
     "Ticket",
     "Upserted",
     "UserIdentity",
     "action",
     "call_action",
+    "code_of",
+    "current_thread_run",
     "declared_environment",
     "describe",
     "encoded_result",
+    "in_own_task",
     "internal_action",
     "internal_mutation",
     "internal_query",
+    "is_debugger",
     "kept_text",
+    "measure_collections",
     "mutation",
     "now_ms",
+    "now_s",
     "own",
+    "place_of",
     "query",
     "random",
     "range_of",
     "request_id_of",
     "run_outside",
+    "stack_of",
     "stored_value",
+    "user_frame",
     "without_surrogates",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..engine import IndexScan, IndexState, StoredDocument, TableState, Transaction, prefix_interval
 from ..errors import RequestError
-from ..schema import TransitionRule, shown
+from ..schema import TransitionRule, shown, shown_at
 from ..values import UNSET, Unset, Value
 
 
@@ -59,7 +59,9 @@ class Constraints:
 
 def _taken(table: TableState, index: IndexState, values: list[Value | Unset], other: str) -> RequestError:
     paths = index.definition.fields
-    pairs = ", ".join(f"`{path}` = {shown(value)}" for path, value in zip(paths, values, strict=True))
+    pairs = ", ".join(
+        f"`{path}` = {shown_at(value, path)}" for path, value in zip(paths, values, strict=True)
+    )
     name = f"{table.name}.{index.definition.name}"
     return RequestError(
         f"`{name}` is unique, and document `{other}` has {pairs} already - choose another value, or use"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, Protocol, Typ
 
 from ..limits import active_limits
 from .environment import Environment, stored_value
-from .file_storage import AsyncFiles, FileReader, FileWriter
+from .file_storage import AsyncFiles, FileReader, FileWriter, Transfers
 from .identity import Identity, UserIdentity
 from .lease import Lease, current, holding
 from .registration import Kind, RegisteredAction, RegisteredFunction, RegisteredMutation, RegisteredQuery
@@ -22,7 +22,6 @@ from .scheduler import check_scheduled_count, epoch_ms_of, seconds_of
 if TYPE_CHECKING:
     from ..engine import Transaction
     from .db import DatabaseReader, DatabaseWriter
-    from .file_transfer import FileTransfer
     from .runner import Run
     from .scheduler import Scheduler
 
@@ -155,7 +154,7 @@ class ActionHost(Protocol):
     def environment(self) -> Environment: ...
 
     @property
-    def files(self) -> FileTransfer: ...
+    def files(self) -> Transfers: ...
 
 
 class AsyncScheduler:

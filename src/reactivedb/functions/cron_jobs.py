@@ -3,20 +3,29 @@
 A row of `_cron_jobs` names the one job of `_scheduled_functions` that is its next or present run. When that
 job has ended, the next one is scheduled for the first tick to come: so runs never overlap, ticks that pass
 meanwhile are skipped, and what was due while the process was down runs once. Both rows are changed in one
-commit; what a crash leaves between a job's end and that commit is found at the next start.
+commit; what a crash leaves between a job's end and that commit is found at the next start. A cron job that
+cannot be scheduled is left as it is, with a line in the log, and the others go on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from ..engine import IndexScan, StoredDocument
+from ..errors import StorageError
+from ..log import Log
+from ..user_code import contained, is_of, text_of
 from ..values import Value
 from .crons import BoundCron
 from .system import CRON_JOBS, IN_PROGRESS, PENDING, SUCCESS
 
 if TYPE_CHECKING:
     from .runner import Run
+
+
+_logger = Log("reactivedb")
 
 
 class CronJobs:
@@ -50,15 +59,17 @@ class CronJobs:
                 # A run that is under way goes on, and its successor follows the new rule.
                 running = _state(run, row) == IN_PROGRESS
                 changes: dict[str, Value] = {"cronSpec": declared[name].spec}
-                if not running:
-                    _cancel(run, row)
-                    changes |= _begin(run, declared[name])
-                run.transaction.replace(row, _fields(row) | changes)
+                with _apart(run, name):
+                    if not running:
+                        _cancel(run, row)
+                        changes |= _begin(run, declared[name])
+                    run.transaction.replace(row, _fields(row) | changes)
         table = run.runner.engine.catalog.table(CRON_JOBS)
         for name, cron in declared.items():
             if name not in rows:
                 fields: dict[str, Value] = {"name": name, "cronSpec": cron.spec}
-                run.transaction.insert(table, fields | _begin(run, cron))
+                with _apart(run, name):
+                    run.transaction.insert(table, fields | _begin(run, cron))
         self.continue_(run)
 
     def continue_(self, run: Run) -> None:
@@ -68,11 +79,26 @@ class CronJobs:
             fields = _fields(row)
             cron = self._declared[str(fields["name"])]
             if _state(run, row) not in (PENDING, IN_PROGRESS):
-                fields |= _follow(run, cron, fields)
-                run.transaction.replace(row, fields)
+                with _apart(run, cron.cron.name):
+                    fields |= _follow(run, cron, fields)
+                    run.transaction.replace(row, fields)
             names[str(fields["jobId"])] = cron.cron.name
         self._names = names
         self.is_stale = False
+
+
+@contextmanager
+def _apart(run: Run, name: str) -> Generator[None]:
+    """Do something for one cron job; if it fails, nothing of it is done, and the others go on."""
+    mark, scheduled = run.transaction.mark(), run.scheduled
+    try:
+        yield
+    except BaseException as error:
+        if is_of(contained(error), StorageError):
+            raise
+        run.transaction.rollback_to(mark)
+        run.scheduled = scheduled
+        _logger.error("the cron job `%s` cannot be scheduled and does not run: %s", name, text_of(error))
 
 
 def _begin(run: Run, cron: BoundCron) -> dict[str, Value]:

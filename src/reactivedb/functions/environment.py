@@ -154,6 +154,8 @@ def set_variable(runner: Runner, transaction: Transaction, name: str, value: str
 
 
 def _check(name: str, value: str, limits: Limits) -> None:
+    if len(name) > limits.environment_name_length_max:
+        raise _too_much("EnvironmentVariableTooLarge", "environment_name_length_max", limits, len(name))
     if not _NAME.fullmatch(name) or name in URL_NAMES:
         raise RequestError(
             "a variable's name has letters, digits and `_`, and is not one of the deployment's own, got "
@@ -161,8 +163,6 @@ def _check(name: str, value: str, limits: Limits) -> None:
             code="InvalidEnvironmentVariable",
             name=name,
         )
-    if len(name) > limits.environment_name_length_max:
-        raise _too_much("EnvironmentVariableTooLarge", "environment_name_length_max", limits, len(name))
     size = len(value.encode("utf-8", "surrogatepass"))
     if size > limits.environment_value_size_bytes_max:
         raise _too_much("EnvironmentVariableTooLarge", "environment_value_size_bytes_max", limits, size)

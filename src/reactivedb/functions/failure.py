@@ -22,7 +22,10 @@ from ..errors import (
     StorageError,
     ValidationError,
 )
-from ..schema import shown
+from ..limits import DEFAULT_LIMITS
+from ..schema import shown_at
+from ..text import cut
+from ..user_code import contained, is_from_library, is_of, name_of, repr_of, text_of, traceback_of
 from ..values import Value, encode, normalize
 from .log_lines import without_surrogates
 
@@ -39,52 +42,85 @@ class CallError:
     data: bytes | None = None
 
     def __post_init__(self) -> None:
-        # An error text may quote what the caller sent, also what JSON text cannot hold.
-        object.__setattr__(self, "message", without_surrogates(self.message))
+        # An error text may quote what the caller sent: much of it, and also what JSON text cannot hold.
+        text = cut(str.__str__(self.message), DEFAULT_LIMITS.log_line_length_max)
+        object.__setattr__(self, "message", without_surrogates(text))
 
 
 def describe(error: BaseException, *, request_id: str, production: bool) -> CallError:
-    """Turn what a run raised into what its caller may know."""
-    if isinstance(error, pydantic.ValidationError):
-        error = from_pydantic(error)
-    if isinstance(error, ApplicationError):
-        return _describe_application_error(error, request_id, production=production)
-    if isinstance(error, RequestError | ConflictError):
-        return CallError(error.wire_text)
+    """Turn what a run raised into what its caller may know. Never raises, whatever the error does."""
     head = f"[Request ID: {request_id}] Server Error"
+    try:
+        return _describe(error, head, production=production)
+    except BaseException as broken:  # its class is user code
+        contained(broken)
+    return CallError(head if production else _in_development(head, name_of(error), error))
+
+
+def _describe(error: BaseException, head: str, *, production: bool) -> CallError:
+    if is_of(error, pydantic.ValidationError):
+        error = from_pydantic(error)
+    if is_of(error, ApplicationError):
+        return _describe_application_error(error, head, production=production)
+    if is_of(error, RequestError) or is_of(error, ConflictError):
+        return CallError(error.wire_text)
     if production:
         return CallError(head)
-    if isinstance(error, StorageError):
+    if is_of(error, StorageError) and is_from_library(error):
         return CallError(f"{head}\n{error.wire_text}")
-    name = error.code if isinstance(error, ReactiveDBError) else type(error).__name__
+    if is_of(error, SystemExit):
+        error = _not_the_process(error)
+    name = error.code if is_of(error, ReactiveDBError) else name_of(error)
+    return CallError(_in_development(head, name, error))
+
+
+def _not_the_process(error: SystemExit) -> ReactiveDBError:
+    """What is said of `sys.exit()`, which would end the server and everybody's connection."""
+    return ReactiveDBError(
+        f"a function cannot end the process, and this one raised `SystemExit({repr_of(error.code)})` - "
+        "return, or raise another error",
+        code="ExitInFunction",
+    ).with_traceback(traceback_of(error))
+
+
+def _in_development(head: str, name: str, error: BaseException) -> str:
+    """With where it was raised, from the innermost frame on, without those of this library."""
     frames = [
-        f"    at {frame.name} ({frame.filename}:{frame.lineno})"
-        for frame in reversed(traceback.extract_tb(error.__traceback__))
-        if not frame.filename.startswith(_PACKAGE)
+        f"    at {frame.f_code.co_name} ({frame.f_code.co_filename}:{line})"
+        for frame, line in reversed(list(traceback.walk_tb(traceback_of(error))))
+        if not frame.f_code.co_filename.startswith(_PACKAGE)
     ]
     if (left_out := len(frames) - 2 * _FRAMES_SHOWN) > 0:
         frames[_FRAMES_SHOWN:-_FRAMES_SHOWN] = [f"    ... {left_out} more"]
-    return CallError("\n".join([head, f"Uncaught {name}: {error}", *frames]))
+    return "\n".join([head, f"Uncaught {name}: {text_of(error)}", *frames])
+
+
+def code_of(error: ReactiveDBError) -> str:
+    """Its code. Never raises, though the error's class may be the program's own."""
+    try:
+        return without_surrogates(str.__str__(error.code))
+    except BaseException as broken:
+        contained(broken)
+    return name_of(error)
 
 
 def kept_text(error: BaseException, *, length_max: int) -> str:
     """What a job's row says of an error: as in development, but it was no request, and of bounded length."""
     whole = describe(error, request_id="", production=False).message
-    text = whole.removeprefix("[Request ID: ] Server Error\n")
-    return text if len(text) <= length_max else text[:length_max] + " (truncated)"
+    return cut(whole.removeprefix("[Request ID: ] Server Error\n"), length_max)
 
 
-def _describe_application_error(error: ApplicationError, request_id: str, *, production: bool) -> CallError:
+def _describe_application_error(error: ApplicationError, head: str, *, production: bool) -> CallError:
+    given = error.data
     try:
-        data = encode(normalize(error.data))
+        data = encode(normalize(given))
     except ValidationError as unfit:
-        head = f"[Request ID: {request_id}] Server Error"
         if production:
             return CallError(head)
         return CallError(f"{head}\nUncaught ApplicationError with data that is no value: {unfit}")
-    if isinstance(error, InvalidCursorError):
+    if is_of(error, InvalidCursorError):
         return CallError(error.wire_text, data)
-    text = error.data if isinstance(error.data, str) else data.decode()
+    text = str.__str__(given) if is_of(given, str) else data.decode()
     return CallError(f"Uncaught ConvexError: {text}", data)
 
 
@@ -95,9 +131,9 @@ def from_pydantic(error: pydantic.ValidationError) -> ValidationError:
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return ValidationError(
         f"`{error.title}` refused a value: {first['msg']}, "
-        f"got {shown(first['input'])} at `{path or '.'}`{more}",
+        f"got {shown_at(first['input'], path)} at `{path or '.'}`{more}",
         path=path,
     )
 
 
-__all__ = ["CallError", "Value", "describe", "from_pydantic", "kept_text"]
+__all__ = ["CallError", "Value", "code_of", "describe", "from_pydantic", "kept_text"]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from ..errors import ValidationError
 from ..limits import KIB
@@ -22,7 +23,6 @@ from .system import FILES
 
 if TYPE_CHECKING:
     from ..engine import StoredDocument
-    from .file_transfer import FileTransfer
     from .runner import Run
 
 T = TypeVar("T")
@@ -95,6 +95,22 @@ class FileWriter(FileReader):
         self._run.deleted_files.append(file.id)
 
 
+class ReadableFile(Protocol):
+    """A file that is being read."""
+
+    def pieces(self, start: int, stop: int) -> AsyncIterator[bytes]: ...
+
+
+class Transfers(Protocol):
+    """What an action's files need from the running database (`file_transfer`)."""
+
+    async def transact(self, step: Callable[[Run], T]) -> T: ...
+
+    async def receive(self, pieces: AsyncIterable[bytes], content_type: str | None) -> str: ...
+
+    def opened(self, id: str) -> AbstractAsyncContextManager[ReadableFile]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Blob:
     """A stored file, as an action gets it: what is known of it, and its bytes when they are asked for."""
@@ -104,7 +120,7 @@ class Blob:
     sha256: str
     size_bytes: int
     content_type: str | None
-    _transfer: FileTransfer
+    _transfer: Transfers
 
     async def read(self) -> bytes:
         """All of it in memory.
@@ -124,7 +140,7 @@ class Blob:
 class AsyncFiles:
     """`ctx.storage` of an action: every call is a transaction of its own."""
 
-    def __init__(self, transfer: FileTransfer, held: Lease | None) -> None:
+    def __init__(self, transfer: Transfers, held: Lease | None) -> None:
         self._transfer = transfer
         self._held = held
 

@@ -12,7 +12,6 @@ many transfers keep neither the event loop nor the syncs of commits waiting.
 from __future__ import annotations
 
 import base64
-import logging
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Generator
@@ -23,6 +22,7 @@ import anyio
 import anyio.to_thread
 
 from ..errors import LimitExceededError, RequestError, StorageError, ValidationError
+from ..log import Log
 from ..storage import PART_SUFFIX
 from ..values import Value, decode_id, encode_id
 from .file_links import Ticket, links_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_logger = logging.getLogger("reactivedb")
+_logger = Log("reactivedb")
 
 _THREADS_MAX: Final = 8
 _SWEPT_AT_ONCE: Final = 200

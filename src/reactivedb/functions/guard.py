@@ -2,7 +2,8 @@
 
 A transaction may run again, and its result is shared: what it does besides the database must not exist. In
 development an audit hook turns network, file and subprocess calls inside of one into a clear error. What
-an import does is let through, and so are reads of the interpreter's and the libraries' own files.
+an import or a debugger does is let through, and so are reads of the interpreter's and the libraries' own
+files.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import Any, Final
 
 from ..errors import ReactiveDBError
+from .own_time import is_debugger, is_import
 
 _FORBIDDEN: Final = frozenset(
     {
@@ -69,7 +71,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     if event not in _FORBIDDEN:
         return
     path = _transaction.get()
-    if path is None or (event == "open" and _is_own_read(args)) or _is_importing(inspect.currentframe()):
+    if path is None or (event == "open" and _is_own_read(args)) or _is_let_through(inspect.currentframe()):
         return
     what = args[0] if args and isinstance(args[0], str | bytes) else ""
     raise ReactiveDBError(
@@ -91,9 +93,9 @@ def _is_own_read(args: tuple[Any, ...]) -> bool:
     return file.endswith(".py") or os.path.realpath(file).startswith(_OWN_FILES)
 
 
-def _is_importing(frame: FrameType | None) -> bool:
+def _is_let_through(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        if is_import(frame) or is_debugger(frame):
             return True
         frame = frame.f_back
     return False

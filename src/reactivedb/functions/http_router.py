@@ -8,7 +8,7 @@ Starlette's, of which nothing is imported here. Who serves the routes, and where
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -35,7 +35,9 @@ class HttpRoute:
     method: str
     path: str
     is_prefix: bool
-    handler: Callable[[ActionCtx, Any], Awaitable[Any]]
+    handler: Callable[[ActionCtx, Any], Coroutine[Any, Any, Any]]
+    # The handler runs in a thread of its own, where it may block.
+    thread: bool = False
 
     @property
     def pattern(self) -> str:
@@ -59,28 +61,46 @@ class HttpRouter:
     def __init__(self) -> None:
         self._exact: dict[tuple[str, str], HttpRoute] = {}
         self._prefixes: dict[tuple[str, str], HttpRoute] = {}
+        # The lengths of all prefixes, the longest first.
+        self._prefix_lengths: list[int] = []
 
-    def get(self, path: str | None = None, *, prefix: str | None = None) -> Callable[[H], H]:
+    def get(
+        self, path: str | None = None, *, prefix: str | None = None, thread: bool = False
+    ) -> Callable[[H], H]:
         """Answer GET, and HEAD without its body. Raises as `route` does."""
-        return self.route("GET", path, prefix=prefix)
+        return self.route("GET", path, prefix=prefix, thread=thread)
 
-    def post(self, path: str | None = None, *, prefix: str | None = None) -> Callable[[H], H]:
-        return self.route("POST", path, prefix=prefix)
+    def post(
+        self, path: str | None = None, *, prefix: str | None = None, thread: bool = False
+    ) -> Callable[[H], H]:
+        return self.route("POST", path, prefix=prefix, thread=thread)
 
-    def put(self, path: str | None = None, *, prefix: str | None = None) -> Callable[[H], H]:
-        return self.route("PUT", path, prefix=prefix)
+    def put(
+        self, path: str | None = None, *, prefix: str | None = None, thread: bool = False
+    ) -> Callable[[H], H]:
+        return self.route("PUT", path, prefix=prefix, thread=thread)
 
-    def patch(self, path: str | None = None, *, prefix: str | None = None) -> Callable[[H], H]:
-        return self.route("PATCH", path, prefix=prefix)
+    def patch(
+        self, path: str | None = None, *, prefix: str | None = None, thread: bool = False
+    ) -> Callable[[H], H]:
+        return self.route("PATCH", path, prefix=prefix, thread=thread)
 
-    def delete(self, path: str | None = None, *, prefix: str | None = None) -> Callable[[H], H]:
-        return self.route("DELETE", path, prefix=prefix)
+    def delete(
+        self, path: str | None = None, *, prefix: str | None = None, thread: bool = False
+    ) -> Callable[[H], H]:
+        return self.route("DELETE", path, prefix=prefix, thread=thread)
 
-    def options(self, path: str | None = None, *, prefix: str | None = None) -> Callable[[H], H]:
-        return self.route("OPTIONS", path, prefix=prefix)
+    def options(
+        self, path: str | None = None, *, prefix: str | None = None, thread: bool = False
+    ) -> Callable[[H], H]:
+        return self.route("OPTIONS", path, prefix=prefix, thread=thread)
 
-    def route(self, method: str, path: str | None = None, *, prefix: str | None = None) -> Callable[[H], H]:
+    def route(
+        self, method: str, path: str | None = None, *, prefix: str | None = None, thread: bool = False
+    ) -> Callable[[H], H]:
         """Answer a method on an exact path, or on every path below `prefix`.
+
+        With `thread=True` the handler runs in a thread of its own and may block; it stays `async def`.
 
         Raises:
             SchemaError: `InvalidRoute`, `DuplicateRoute`, `ActionNotAsync`.
@@ -99,18 +119,20 @@ class HttpRouter:
                 raise SchemaError(
                     f"`{method} {where}` has two handlers - remove one", code="DuplicateRoute", path=where
                 )
-            routes[method, where] = HttpRoute(method, where, prefix is not None, handler)
+            routes[method, where] = HttpRoute(method, where, prefix is not None, handler, thread)
+            self._prefix_lengths = sorted({len(known) for _, known in self._prefixes}, reverse=True)
             return handler
 
         return add
 
     def find(self, method: str, path: str) -> HttpRoute | None:
-        """The route that answers; O(number of slashes in the path)."""
+        """The route that answers; O(number of different lengths of prefixes), whatever the path is."""
         method = "GET" if method == "HEAD" else method
         found = self._exact.get((method, path))
-        end = len(path)
-        while found is None and (end := path.rfind("/", 0, end)) >= 0:
-            found = self._prefixes.get((method, path[: end + 1]))
+        for length in self._prefix_lengths:
+            if found is not None:
+                break
+            found = self._prefixes.get((method, path[:length]))
         return found
 
     def __iter__(self) -> Iterator[HttpRoute]:

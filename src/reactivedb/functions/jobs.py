@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import anyio
 
 from ..engine import IndexScan, LogReader, StoredDocument, just_above
-from ..errors import FunctionNotFoundError, RequestError, StorageError
+from ..errors import FunctionNotFoundError, StorageError
 from ..limits import MIB
+from ..log import Log
+from ..user_code import contained, is_of
 from ..values import Value
 from .action_runs import LOST, ActionRunHost, ActionRuns
 from .cron_jobs import CronJobs
@@ -36,6 +38,8 @@ from .system import CANCELED, FAILED, IN_PROGRESS, JOBS, PENDING, SUCCESS
 if TYPE_CHECKING:
     from ..engine import Engine
     from .runner import Runner
+
+_logger = Log("reactivedb")
 
 _SWEEP_BATCH = 100
 # Jobs with large arguments are some megabytes each.
@@ -187,7 +191,7 @@ class Jobs:
         while True:
             now_ns = self._engine.clock.now_ns()
             while (id := self._pop_due(now_ns)) is not None:
-                if isinstance(self._start(id), StorageError):
+                if is_of(self._begin(id), StorageError):
                     # The row is still pending, so that it is found again.
                     self.storage_failed()
                 # Give the loop a turn, so that a burst of jobs cannot starve the sockets.
@@ -230,6 +234,15 @@ class Jobs:
             await self._wake.wait()
             waiting.cancel_scope.cancel()
 
+    def _begin(self, id: str) -> BaseException | None:
+        """Start a due job; gives what kept it from being recorded. No job keeps the others from running."""
+        try:
+            return self._start(id)
+        except BaseException as error:
+            if is_of(contained(error), StorageError):
+                return error
+            return self._set_aside(id, error)
+
     def _start(self, id: str) -> BaseException | None:
         with self._engine.lock:
             row = self._row(id)
@@ -239,8 +252,8 @@ class Jobs:
                 return None  # it is tried again later, for which the heap has another entry
             try:
                 definition, named = self._call_of(row)
-            except Exception as error:  # the function is gone or its arguments changed: the row says so
-                return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)}).error
+            except BaseException as error:  # the function is gone or its arguments changed
+                return self._set_aside(id, contained(error))
             if definition.kind is Kind.MUTATION:
                 return self._run_mutation(id, definition, named)
             if len(self._actions) >= self._engine.limits.running_jobs_max:
@@ -254,7 +267,7 @@ class Jobs:
     def _run_mutation(
         self, id: str, definition: FunctionDefinition, named: dict[str, Any]
     ) -> BaseException | None:
-        failure: Exception | None = None
+        failure: BaseException | None = None
 
         def body(run: Run) -> tuple[Any, Any]:
             nonlocal failure
@@ -262,8 +275,8 @@ class Jobs:
             state: dict[str, Value] = {"kind": SUCCESS}
             try:
                 run.call(definition, named)
-            except Exception as error:
-                failure = error
+            except BaseException as error:
+                failure = contained(error)
                 run.transaction.rollback_to(mark)
                 state = {"kind": FAILED, "error": self._host.failed(error)}
             with run.transaction.usage.uncounted():
@@ -277,10 +290,16 @@ class Jobs:
         error = result.error
         result.error = error or failure
         self._host.ran(definition, time.perf_counter() - began, result)
-        if error is None or isinstance(error, StorageError):
+        if error is None or is_of(error, StorageError):
             return error
         # It used up what one run may write, so that its own row found no room: none of it has happened.
-        return self._finish(id, {"kind": FAILED, "error": self._host.failed(error)}).error
+        return self._set_aside(id, error)
+
+    def _set_aside(self, id: str, error: BaseException) -> BaseException | None:
+        """Have a job fail that cannot run, so that it is not found again at the next start."""
+        reason = self._host.failed(error)
+        _logger.error("the scheduled job `%s` cannot run and has failed: %s", id, reason)
+        return self._finish(id, {"kind": FAILED, "error": reason}).error
 
     def _action_ended(self) -> None:
         for entry in self._held_back:
@@ -324,7 +343,8 @@ class Jobs:
     def _retry_of(self, row: StoredDocument) -> Retry | None:
         try:
             return _retry_of(self._call_of(row)[0])
-        except RequestError:  # the function is gone or its arguments changed: there is nothing to try
+        except BaseException as error:  # the function is gone or its arguments changed: nothing can be tried
+            contained(error)
             return None
 
     def _mark_running(self, id: str) -> RunResult:

@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..limits import Limits
+from ..text import cut
+from ..values import watch_logs
 
 _LEVELS: Final = {logging.DEBUG: "DEBUG", logging.INFO: "INFO", logging.WARNING: "WARN"}
 
@@ -33,9 +35,7 @@ class LogLines:
     def add(self, level: str, text: str) -> None:
         if not self._has_room():
             return
-        length_max = self._limits.log_line_length_max
-        if len(text) > length_max:
-            text = text[:length_max] + " (truncated)"
+        text = cut(text, self._limits.log_line_length_max)
         self.lines.append(f"[{level}] {without_surrogates(text)}")
 
     def extend(self, lines: Iterable[str]) -> None:
@@ -77,6 +77,12 @@ def _print_to_run(*values: Any, sep: str | None = " ", file: Any = None, **kwarg
 
 class _RunHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._emit(record)
+        except Exception:  # as every handler does: a line that cannot be written out fails nobody
+            self.handleError(record)
+
+    def _emit(self, record: logging.LogRecord) -> None:
         lines = current.get()
         # Being here silences the interpreter's last resort, which warns a program without handlers.
         last = logging.lastResort
@@ -103,3 +109,4 @@ def install() -> None:
     if builtins.print is not _print_to_run:
         builtins.print = _print_to_run
         logging.getLogger().addHandler(_handler)
+        watch_logs()

@@ -77,6 +77,8 @@ class RegisteredAction(RegisteredFunction[P, R_co]):
     kind = Kind.ACTION
     # How a job of it is tried again; None: it runs at most once.
     retry: Retry | None = None
+    # It runs in a thread of its own, where it may block.
+    thread: bool = False
 
 
 def _check_handler(handler: Callable[..., Any], kind: Kind) -> None:
@@ -114,9 +116,18 @@ def mutation(handler: Callable[Concatenate[MutationCtx, P], R], /) -> Registered
     return RegisteredMutation(handler, internal=False)
 
 
-def action(handler: Callable[Concatenate[ActionCtx, P], Awaitable[R]], /) -> RegisteredAction[P, R]:
-    """Make a coroutine that may wait for the outside world; anybody may call it."""
-    return RegisteredAction(handler, internal=False)
+@overload
+def action(handler: Callable[Concatenate[ActionCtx, P], Awaitable[R]], /) -> RegisteredAction[P, R]: ...
+@overload
+def action(
+    *, thread: bool
+) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], RegisteredAction[P, R]]: ...
+def action(handler: Any = None, /, *, thread: bool = False) -> Any:
+    """Make a coroutine that may wait for the outside world; anybody may call it.
+
+    With `thread=True` it runs in a thread of its own and may block; it stays `async def`.
+    """
+    return _register_action(handler, internal=False, retry=None, thread=thread)
 
 
 def internal_query(handler: Callable[Concatenate[QueryCtx, P], R], /) -> RegisteredQuery[P, R]:
@@ -135,14 +146,18 @@ def internal_action(
 ) -> RegisteredAction[P, R]: ...
 @overload
 def internal_action(
-    *, retry: Retry
+    *, retry: Retry | None = None, thread: bool = False
 ) -> Callable[[Callable[Concatenate[ActionCtx, P], Awaitable[R]]], RegisteredAction[P, R]]: ...
-def internal_action(handler: Any = None, /, *, retry: Retry | None = None) -> Any:
+def internal_action(handler: Any = None, /, *, retry: Retry | None = None, thread: bool = False) -> Any:
     """Like `action`, for other functions and administrators only. With `retry`, its jobs are tried again."""
+    return _register_action(handler, internal=True, retry=retry, thread=thread)
 
+
+def _register_action(handler: Any, *, internal: bool, retry: Retry | None, thread: bool) -> Any:
     def register(handler: Any) -> RegisteredAction[..., Any]:
-        registered: RegisteredAction[..., Any] = RegisteredAction(handler, internal=True)
+        registered: RegisteredAction[..., Any] = RegisteredAction(handler, internal=internal)
         registered.retry = retry
+        registered.thread = thread
         return registered
 
     return register if handler is None else register(handler)

@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
 
 import pydantic
 
-from ..engine import Engine, ReadSet, Transaction, begin_at
+from ..engine import Engine, ReadSet, Running, Transaction, begin_at
 from ..errors import ConflictError, LimitExceededError, ReactiveDBError, StorageError, ValidationError
 from ..limits import activate, deactivate
 from ..schema import ARGUMENT_ERROR, RETURNS_ERROR, Validator, with_code
 from ..storage import FileStore, Outcome
+from ..user_code import contained, contained_in_task, is_from_library, is_of, traceback_of
 from ..values import Value, decode, encode, size_bytes
-from . import guard, lease, log_lines, moment, watchdog
+from . import guard, lease, log_lines, moment, thread_run, watchdog
 from .cascade import Continuation
 from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
 from .deployment import Deployment
 from .failure import from_pydantic
+from .fence import pass_before_commit
 from .identity import Identity
+from .own_task import in_own_task
 from .pagination import Journal
 from .registration import Kind, RegisteredFunction
 from .registry import FunctionDefinition, Registry
@@ -39,6 +43,10 @@ from .system_functions import resume_cascade
 if TYPE_CHECKING:
     from ..limits import Limits
     from .context import ActionCtx
+
+    # Makes the context of an action and runs it where it belongs.
+    Handle: TypeAlias = Callable[[ActionCtx], Coroutine[Any, Any, tuple[Any, Any]]]
+    Within: TypeAlias = Callable[[Handle], Awaitable[tuple[Any, Any]]]
 
 P = ParamSpec("P")
 
@@ -149,6 +157,10 @@ class Run:
                 maximum=depth_max,
                 asked=self.depth,
             )
+        outer, self.runner.engine.running = (
+            self.runner.engine.running,
+            Running(threading.get_ident(), definition.path),
+        )
         self.depth += 1
         token = guard.enter(definition.path)
         moment_token = moment.enter(self.transaction)
@@ -163,12 +175,11 @@ class Run:
                 value = watchdog.call(handler, ctx, named, path=definition.path, transaction=self.transaction)
         except pydantic.ValidationError as error:
             raise from_pydantic(error) from error
-        except SystemExit as error:
-            raise _not_the_process(error) from error
         finally:
             moment.leave(moment_token)
             guard.leave(token)
             self.depth -= 1
+            self.runner.engine.running = outer
         return value, checked_return(definition, value)
 
 
@@ -267,7 +278,7 @@ class Runner:
             try:
                 result.value, result.tree = run.call(definition, named)
                 result.journal = run.journal.text
-            except Exception as error:
+            except BaseException as error:
                 result.error = self._failed(error)
                 # A run that failed before its pages did not move their ends.
                 result.journal = journal
@@ -310,11 +321,15 @@ class Runner:
             recorded = self.engine.storage.outcome(key.session_id, key.request_id)
             return None if recorded is None else _replayed(recorded)
 
-    def _failed(self, error: Exception) -> Exception:
-        """A storage that fails, be it in reading, has forgotten its open group: so does the engine."""
-        if isinstance(error, StorageError):
+    def _failed(self, error: BaseException) -> BaseException:
+        """A storage that fails, be it in reading, has forgotten its open group: so does the engine.
+
+        Raises: the error itself, if a signal handler raised it.
+        """
+        # One that a function made up says nothing of the storage.
+        if is_of(error, StorageError) and is_from_library(error):
             self.engine.undo_open_group(error)
-        return error
+        return contained(error)
 
     def transact(
         self, body: Callable[[Run], tuple[Any, Any]], identity: Identity, *, key: RequestKey | None = None
@@ -325,7 +340,7 @@ class Runner:
             while True:
                 result = self._transact_once(body, identity, key)
                 tries -= 1
-                if not isinstance(result.error, ConflictError) or tries < 0:
+                if not is_of(result.error, ConflictError) or tries < 0:
                     return result
 
     def _transact_once(
@@ -339,6 +354,7 @@ class Runner:
         token = log_lines.current.set(lines)
         limits_token = activate(self.engine.limits)
         try:
+            thread_run.check_current()
             if held is not None:
                 held.check(transaction)
             result.value, result.tree = body(run)
@@ -347,7 +363,8 @@ class Runner:
                 held.check_time()
             # Before the commit: a mutation whose answer cannot be given has not happened.
             encoded_result(result, self.engine.limits)
-        except Exception as error:
+            pass_before_commit()
+        except BaseException as error:
             result.error = self._failed(error)
             return result
         finally:
@@ -381,15 +398,15 @@ class Runner:
 
 
 async def call_action(
-    definition: FunctionDefinition, ctx: ActionCtx, named: dict[str, Any], limits: Limits, *, echo: bool
+    definition: FunctionDefinition, within: Within, named: dict[str, Any], limits: Limits, *, echo: bool
 ) -> RunResult:
     """Run an action to its end. Never raises for what it does; cancellation passes through."""
 
-    async def body() -> tuple[Any, Any]:
-        value = await definition.reference.handler(ctx, **named)
+    async def handle(ctx: ActionCtx) -> tuple[Any, Any]:
+        value = await in_own_task(definition.reference.handler(ctx, **named))
         return value, checked_return(definition, value)
 
-    return await run_outside(body, limits, echo=echo)
+    return await run_outside(lambda: within(handle), limits, echo=echo)
 
 
 async def run_outside(
@@ -404,32 +421,18 @@ async def run_outside(
         result.value, result.tree = await body()
     except pydantic.ValidationError as error:
         result.error = from_pydantic(error)
-    except Exception as error:
-        result.error = error
-    except SystemExit as error:
-        result.error = _not_the_process(error)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling() > 0:
-            raise
-        result.error = ReactiveDBError(
-            "an action awaited what had been cancelled, and was not cancelled itself - "
-            "catch `CancelledError` where it awaits",
-            code="AwaitedCancelled",
-        ).with_traceback(error.__traceback__)
+    except BaseException as error:
+        result.error = contained_in_task(error)
+        if is_of(error, asyncio.CancelledError):
+            result.error = ReactiveDBError(
+                "an action awaited what had been cancelled, and was not cancelled itself - "
+                "catch `CancelledError` where it awaits",
+                code="AwaitedCancelled",
+            ).with_traceback(traceback_of(error))
     finally:
         log_lines.current.reset(token)
         deactivate(limits_token)
     return result
-
-
-def _not_the_process(error: SystemExit) -> ReactiveDBError:
-    """What is raised for `sys.exit()`, which would end the server and everybody's connection."""
-    return ReactiveDBError(
-        f"a function cannot end the process, and this one raised `SystemExit({error.code!r})` - "
-        "return, or raise another error",
-        code="ExitInFunction",
-    ).with_traceback(error.__traceback__)
 
 
 def encoded_result(result: RunResult, limits: Limits) -> bytes:

@@ -268,7 +268,9 @@ def _table_for(ctx: MutationCtx, name: str, documents: list[Any]) -> Table:
         ValidationError: a document cannot be stored.
     """
     if name.startswith("_"):
-        raise ApplicationError(f"a table's name does not begin with `_`, got `{name}` - system tables do")
+        raise ApplicationError(
+            f"a table's name does not begin with `_`, got `{name[:80]}` - system tables do"
+        )
     try:
         table = Table(name)
     except SchemaError as error:
@@ -320,7 +322,9 @@ def _fields_of(ctx: MutationCtx, id: str, table: str) -> dict[str, Value]:
     """The stored fields of a document. Raises: ApplicationError if the table holds no such document."""
     document = _run_of(ctx).transaction.existing(id)
     if document.table.name != table:
-        raise ApplicationError(f"`{id}` is a document of `{document.table.name}`, expected one of `{table}`")
+        raise ApplicationError(
+            f"`{id}` is a document of `{document.table.name}`, expected one of `{table[:80]}`"
+        )
     return _own(document.fields)
 
 

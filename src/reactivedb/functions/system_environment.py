@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from ..schema import secret_arguments
 from .environment import all_variables, set_variable, stored_value
 from .registration import RegisteredFunction, internal_mutation, internal_query
 
@@ -43,6 +44,7 @@ def get_variable(ctx: QueryCtx, name: str, component_id: str | None = None) -> V
 
 
 @internal_mutation
+@secret_arguments
 def update_variables(ctx: MutationCtx, changes: list[VariableChange]) -> None:
     """Set and remove variables, all or none."""
     run = _run_of(ctx)

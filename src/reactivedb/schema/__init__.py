@@ -1,7 +1,13 @@
 """What does an application say about its data?"""
 
 from reactivedb.schema.annotations import validator_for
-from reactivedb.schema.arguments import ARGUMENT_ERROR, RETURNS_ERROR, ArgsValidator, returns_validator
+from reactivedb.schema.arguments import (
+    ARGUMENT_ERROR,
+    RETURNS_ERROR,
+    ArgsValidator,
+    returns_validator,
+    secret_arguments,
+)
 from reactivedb.schema.bounds import IndexBounds, Source, source_bounds
 from reactivedb.schema.constraints import (
     OnDelete,
@@ -17,7 +23,7 @@ from reactivedb.schema.fingerprint import fingerprint
 from reactivedb.schema.index import BoundIndex, Index, IndexDefinition, IndexRange
 from reactivedb.schema.json_schema import ID_FORMAT, JsonSchemas, Use
 from reactivedb.schema.migration import Migration, migration
-from reactivedb.schema.mismatch import shown, with_code
+from reactivedb.schema.mismatch import shown, shown_at, with_code
 from reactivedb.schema.objects import ObjectValidator
 from reactivedb.schema.schema import Schema
 from reactivedb.schema.table import SYSTEM_FIELDS, Table, TableDefinition, system_table, table_definition
@@ -57,7 +63,9 @@ __all__ = [
     "mark_stored",
     "migration",
     "returns_validator",
+    "secret_arguments",
     "shown",
+    "shown_at",
     "source_bounds",
     "system_table",
     "table_definition",

@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from pydantic.alias_generators import to_camel
 
@@ -20,15 +20,24 @@ from reactivedb.errors import SchemaError, ValidationError
 from reactivedb.schema.annotations import validator_for
 from reactivedb.schema.anything import AnyValidator
 from reactivedb.schema.defaults import field_of
-from reactivedb.schema.mismatch import mismatch, missing_field, with_code
+from reactivedb.schema.mismatch import mismatch, missing_field, unknown_field, unquoting, with_code
 from reactivedb.schema.objects import Field, ObjectValidator, Presence, check_wire_names
-from reactivedb.schema.validators import FoundId, Validator
+from reactivedb.schema.validators import FoundId, NoneType, Validator
 from reactivedb.values import UNSET, Value
+
+H = TypeVar("H", bound=Callable[..., Any])
 
 ARGUMENT_ERROR = "ArgumentValidationError"
 RETURNS_ERROR = "ReturnsValidationError"
 
 Handler = Callable[..., Any]
+_SECRET = "__reactivedb_secret_arguments__"
+
+
+def secret_arguments(handler: H) -> H:
+    """Have no error quote what this handler is called with; stands below what registers it."""
+    setattr(handler, _SECRET, True)
+    return handler
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class ArgsValidator:
     fields: tuple[Field, ...]
     # How many of them may be given by position.
     positional_count: int
+    # Any of them may be a secret, whatever its name: errors quote none.
+    are_secret: bool = False
 
     @classmethod
     def from_signature(cls, handler: Handler) -> ArgsValidator:
@@ -58,7 +69,7 @@ class ArgsValidator:
             positional_count += parameter.kind is parameter.POSITIONAL_OR_KEYWORD
             fields.append(_field_of_parameter(name, parameter, hints.get(parameter.name, Any)))
         check_wire_names(name, ((field.name, field.wire) for field in fields))
-        return cls(name, tuple(fields), positional_count)
+        return cls(name, tuple(fields), positional_count, getattr(handler, _SECRET, False))
 
     @cached_property
     def object(self) -> ObjectValidator:
@@ -132,6 +143,8 @@ class ArgsValidator:
         try:
             return self.object.parse_fields(self._canonical(value), "")
         except ValidationError as error:
+            if self.are_secret:
+                raise with_code(unquoting(error), ARGUMENT_ERROR) from None
             raise with_code(error, ARGUMENT_ERROR) from error
 
     def _canonical(self, value: Value) -> Value:
@@ -146,6 +159,21 @@ class ArgsValidator:
                 raise mismatch("one spelling", name, ("", wire), way_out="give it once")
             result[wire] = item
         return result
+
+    def check_type(self, name: str, types: frozenset[type], shown: Value) -> None:
+        """Whether an argument of that name, in either spelling, can be of one of these types.
+
+        `shown` is a small value like it. Raises: ValidationError `ArgumentValidationError`.
+        """
+        wire = self._wire_by_name.get(name, name)
+        field = self.object.by_wire_name.get(wire)
+        if field is None:
+            error = unknown_field(self.name, self.object.wire_names, ("", wire))
+        elif (NoneType in types and field.null_is_absent) or not types.isdisjoint(field.validator.wire_types):
+            return
+        else:
+            error = mismatch(field.validator, shown, ("", wire))
+        raise with_code(error, ARGUMENT_ERROR)
 
     def find_ids(self, value: Value) -> Iterator[FoundId]:
         """Every id in arguments that were parsed, with the table it has to be of."""

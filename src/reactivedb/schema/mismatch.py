@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias, cast
 import pydantic
 
 from reactivedb.errors import LimitExceededError, ValidationError, ValueLimitError
-from reactivedb.values import UNSET, Int64
+from reactivedb.text import beginning
+from reactivedb.values import LOOKED_AT_MAX, UNSET, Int64, hides, quoted, unshown
 
 # Text, or (path of the container, field name or position).
 Path: TypeAlias = "str | tuple[Path, str | int]"
@@ -49,8 +50,13 @@ def shown(value: object) -> str:
     elif isinstance(value, int) and not isinstance(value, Int64) and value.bit_length() > 256:
         text = f"an integer of {value.bit_length()} bits"
     else:
-        text = ascii(value)
-    return f"`{text}`" if len(text) <= _SHOWN_LENGTH_MAX else f"`{text[: _SHOWN_LENGTH_MAX - 4]}...`"
+        text = beginning(value, LOOKED_AT_MAX)
+    return quoted(text, length_max=_SHOWN_LENGTH_MAX)
+
+
+def shown_at(value: object, where: str, expected: str = "") -> str:
+    """As `shown`, but for what may be a secret: by its place, or by what is expected there."""
+    return unshown(value) if value is not UNSET and hides(where, expected) else shown(value)
 
 
 def mismatch(
@@ -58,7 +64,7 @@ def mismatch(
 ) -> ValidationError:
     """The error for `value` (`UNSET`: there is none) where `expected` should be."""
     where = render_path(path)
-    got = shown(value)
+    got = shown_at(value, where, str(expected))
     place = f" at `{where}`" if where else ""
     return ValidationError(
         f"expected `{expected}`{place}, got {got}" + (f" - {way_out}" if way_out else ""),
@@ -96,7 +102,7 @@ def broken_constraint(
         path = (path, wire_names.get(step, step) if isinstance(step, str) else step)
         wire_names = {}
     where = render_path(path)
-    got = shown(first["input"])
+    got = shown_at(first["input"], where)
     message = first["msg"]
     place = f" at `{where}`" if where else ""
     return ValidationError(
@@ -127,3 +133,21 @@ def with_code(error: ValidationError, code: str) -> ValidationError:
     if isinstance(error, LimitExceededError):
         return error
     return ValidationError(error.message, code=code, **error.fields)
+
+
+def unquoting(error: ValidationError) -> ValidationError:
+    """The same error without what was got; a limit tells sizes only."""
+    if isinstance(error, LimitExceededError) or error.fields.get("reason") == "missing_field":
+        return error
+    expected, reason = error.fields.get("expected", "other arguments"), error.fields.get("reason", "type")
+    if reason == "unknown_field":
+        # Its name is the caller's.
+        return ValidationError(
+            f"expected the fields {expected}, got another one", code=error.code, reason=reason
+        )
+    return ValidationError(
+        f"expected `{expected}` at `{error.path or '.'}`, got a value that is not shown",
+        code=error.code,
+        path=error.path,
+        reason=reason,
+    )

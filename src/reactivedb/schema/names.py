@@ -13,9 +13,9 @@ _IDENTIFIER = re.compile(r"_*[A-Za-z0-9][A-Za-z0-9_]*\Z", re.ASCII)
 def is_identifier(name: str) -> bool:
     """Letters, digits and `_`, no digit first, not only underscores, not too long (section a.3)."""
     return (
-        _IDENTIFIER.match(name) is not None
+        len(name) <= DEFAULT_LIMITS.identifier_length_max
+        and _IDENTIFIER.match(name) is not None
         and not name[0].isdigit()
-        and len(name) <= DEFAULT_LIMITS.identifier_length_max
     )
 
 
@@ -23,8 +23,8 @@ def check_identifier(what: str, name: str) -> None:
     """Raises: SchemaError `InvalidIdentifier`."""
     if not is_identifier(name):
         raise SchemaError(
-            f"`{name}` cannot name a {what}: expected a letter or `_`, then letters, digits and `_`, at most"
-            f" {DEFAULT_LIMITS.identifier_length_max} characters and not only `_` - rename it",
+            f"`{name[:80]}` cannot name a {what}: expected a letter or `_`, then letters, digits and `_`, at"
+            f" most {DEFAULT_LIMITS.identifier_length_max} characters and not only `_` - rename it",
             code="InvalidIdentifier",
             name=name,
         )

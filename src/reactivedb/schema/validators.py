@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 from reactivedb.errors import ValidationError
 from reactivedb.limits import active_limits
 from reactivedb.schema.mismatch import Path, mismatch, render_path, too_long
-from reactivedb.values import Int64, Value, decode_id, normalize, to_jsonable
+from reactivedb.values import ID_LENGTH_MAX, Int64, Value, decode_id, normalize, to_jsonable
 
 Loader = Callable[[Any], Any]
 NoneType = type(None)
@@ -295,8 +295,13 @@ class LiteralValidator(Validator):
         return f"v.literal({text})"
 
 
-@lru_cache(maxsize=65_536)
 def _is_id(text: str) -> bool:
+    return len(text) <= ID_LENGTH_MAX and _is_short_id(text)
+
+
+# Holds short texts only, for a caller may send any: 8 MiB at most.
+@lru_cache(maxsize=65_536)
+def _is_short_id(text: str) -> bool:
     try:
         decode_id(text)
     except ValidationError:
@@ -351,6 +356,16 @@ class ArrayValidator(Validator):
     wire_types = frozenset({list})
 
     @cached_property
+    def _keeps(self) -> bool:
+        """Whether elements that are of the right type are what the handler takes, as they are."""
+        item = self.item
+        return isinstance(item, _Scalar) or (isinstance(item, NumberValidator) and not item.integral)
+
+    @cached_property
+    def _kinds(self) -> frozenset[type]:
+        return self.item.wire_types
+
+    @cached_property
     def fills(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.item.fills
 
@@ -361,6 +376,8 @@ class ArrayValidator(Validator):
     def parse(self, value: Value, path: Path = "") -> Any:
         if not isinstance(value, list):
             raise mismatch(self, value, path)
+        if self._keeps and self._kinds.issuperset(map(type, value)):
+            return value.copy()
         parse = self.item.parse
         return [parse(item, (path, position)) for position, item in enumerate(value)]
 

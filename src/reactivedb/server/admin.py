@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 from dataclasses import dataclass
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -22,21 +18,9 @@ from ..auth import Verifier
 from ..errors import ValidationError
 from ..functions import ADMIN, ANONYMOUS, Identity
 from ..values import loads
+from .admin_key import AdminKey
+from .hosts import AllowedHosts, check_hosts
 from .replies import Refusal
-
-
-@dataclass(frozen=True, slots=True)
-class AdminKey:
-    """The deployment's admin key, as its SHA-256; a key is 256 random bits, so no salt is needed."""
-
-    digest: bytes
-
-    @staticmethod
-    def of(text: str) -> AdminKey:
-        return AdminKey(_digest(text))
-
-    def matches(self, text: str) -> bool:
-        return hmac.compare_digest(self.digest, _digest(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +29,10 @@ class Addresses:
 
     cloud_url: str | None = None
     site_url: str | None = None
+    # Every address of the machine is listened at, of which the URLs name one that only the machine knows.
+    are_all: bool = False
+    # The names that admin requests may come by; `None`: nobody has said any.
+    allowed: AllowedHosts | None = None
 
 
 def admin_from(authorization: str | None, admin_key: AdminKey | None) -> Identity:
@@ -85,27 +73,17 @@ async def identity_from(
             raise _invalid_header("expected `Bearer` or `Convex` as its first word")
 
 
-def check_origin(request: Request, cloud_url: str | None) -> None:
-    """Keep web pages away from the admin routes of a server that listens on this machine only.
+def check_origin(request: Request, addresses: Addresses) -> None:
+    """Keep web pages away from the admin routes; see `hosts`.
 
-    A page can make its own name point at 127.0.0.1; then its requests name a foreign `Host`. A server that
-    others reach too, or one mounted elsewhere, has names that are not known here, and is not checked.
+    An application that another server mounts is not told its names: it is checked once it was given
+    `allowed_hosts`.
 
     Raises:
         Refusal: 403 `ForeignHost` or `ForeignOrigin`.
     """
-    if cloud_url is None or not _is_local(urlsplit(cloud_url).hostname):
-        return
-    origin = request.headers.get("origin")
-    named = [("Host", request.url.hostname)] + ([("Origin", urlsplit(origin).hostname)] if origin else [])
-    for header, host in named:
-        if not _is_local(host):
-            raise Refusal(
-                HTTPStatus.FORBIDDEN,
-                f"Foreign{header}",
-                f"expected an admin request to this machine to come from it, got `{header}` of "
-                f"`{str(host)[:80]}` - listen with `--host 0.0.0.0` if others shall reach it",
-            )
+    if addresses.allowed is not None or addresses.cloud_url is not None:
+        check_hosts(request, addresses.allowed or AllowedHosts())
 
 
 def require_admin(identity: Identity) -> None:
@@ -143,15 +121,6 @@ def _attributes(encoded: str) -> dict[str, Any]:
     return cast("dict[str, Any]", attributes)
 
 
-def _is_local(host: str | None) -> bool:
-    if host is None:
-        return False
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def _invalid_header(reason: str) -> Refusal:
     return Refusal(HTTPStatus.UNAUTHORIZED, "InvalidAuthHeader", f"`Authorization` cannot be used: {reason}")
 
@@ -162,7 +131,3 @@ def _bad_key(got: str) -> Refusal:
         "BadDeployKey",
         f"expected this deployment's admin key in `Authorization: Convex KEY`, {got}",
     )
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -10,20 +10,27 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Iterator
 from http import HTTPStatus
 from importlib import import_module
 from typing import Any, Final, Protocol
 
 import anyio
+import anyio.lowlevel
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive
 
-from ..limits import DEFAULT_LIMITS, Limits
+from ..limits import DEFAULT_LIMITS, KIB, Limits
 from .gate import hold
 from .replies import Refusal
 
 # How many times the limit a body may have and still be read to its end, to be refused politely.
 DRAIN_FACTOR_MAX: Final = 4
+# Python refuses to read numbers of thousands of digits.
+_DIGITS_MAX: Final = 20
+# What is unpacked before others are served: half a millisecond.
+_UNPACKED_BYTES: Final = 256 * KIB
 _ENCODINGS: Final = "gzip, deflate, br"
 # `zlib` takes a gzip header, or its own.
 _GZIP_BITS: Final = 16 + zlib.MAX_WBITS
@@ -73,8 +80,8 @@ class Pace:
 class _Decoder(Protocol):
     """Unpacks a body piece by piece."""
 
-    def unpack(self, piece: bytes, size_bytes_max: int) -> bytes:
-        """What the piece holds; more than `size_bytes_max` of it may be cut off behind that."""
+    def unpack(self, piece: bytes) -> Iterator[bytes]:
+        """What the piece holds, some `_UNPACKED_BYTES` at a time."""
         ...
 
     @property
@@ -93,7 +100,7 @@ async def read_body(
             here, 400 for one that is not what it says; 429 or 503 if bodies take too much memory already.
     """
     decoder = _decoder(request.headers.get("content-encoding", "")) if unpack else None
-    if "expect" in request.headers and _announced(request) > size_bytes_max:
+    if "expect" in request.headers and (announced_bytes(request.headers) or 0) > size_bytes_max:
         raise too_large(size_bytes_max)
     pace = Pace(request.receive, limits)
     body = bytearray()
@@ -102,10 +109,17 @@ async def read_body(
         message = await pace.receive()
         ended = not message.get("more_body", False)
         piece: bytes = message.get("body", b"")
-        if decoder is not None:
-            piece = _unpacked(decoder, piece, size_bytes_max - len(body))
-        hold(request.scope, len(piece))
-        body += piece
+        if decoder is None:
+            hold(request.scope, len(piece))
+            body += piece
+        else:
+            for unpacked in _unpacked(decoder, piece):
+                hold(request.scope, len(unpacked))
+                body += unpacked
+                if len(body) > size_bytes_max:
+                    break
+                # A few bytes may become megabytes, and others want to be served meanwhile.
+                await anyio.lowlevel.checkpoint()
         if len(body) > size_bytes_max:
             if not ended:
                 await drain(pace.receive, DRAIN_FACTOR_MAX * size_bytes_max)
@@ -135,9 +149,10 @@ def too_large(size_bytes_max: int) -> Refusal:
     )
 
 
-def _announced(request: Request) -> int:
-    text = request.headers.get("content-length", "")
-    return int(text) if text.isdecimal() else 0
+def announced_bytes(headers: Headers) -> int | None:
+    """What `Content-Length` says; None without one. A number with more digits than any size stays large."""
+    text = headers.get("content-length", "")
+    return int(text[:_DIGITS_MAX]) if text.isdecimal() else None
 
 
 def _decoder(encoding: str) -> _Decoder | None:
@@ -160,11 +175,11 @@ def _decoder(encoding: str) -> _Decoder | None:
             )
 
 
-def _unpacked(decoder: _Decoder, piece: bytes, size_bytes_max: int) -> bytes:
+def _unpacked(decoder: _Decoder, piece: bytes) -> Iterator[bytes]:
     if not piece:
-        return b""
+        return
     try:
-        return decoder.unpack(piece, size_bytes_max)
+        yield from decoder.unpack(piece)
     except ValueError as error:
         raise _badly_encoded(str(error)) from None
 
@@ -181,12 +196,15 @@ class _Zlib:
     def __init__(self, window_bits: int) -> None:
         self._stream = zlib.decompressobj(window_bits)
 
-    def unpack(self, piece: bytes, size_bytes_max: int) -> bytes:
+    def unpack(self, piece: bytes) -> Iterator[bytes]:
         if self._stream.eof:
             raise ValueError("something stands behind its end")
         try:
-            # One byte more than there may be: it says that there is too much.
-            return self._stream.decompress(piece, size_bytes_max + 1)
+            unpacked = self._stream.decompress(piece, _UNPACKED_BYTES)
+            while unpacked:
+                yield unpacked
+                # What was packed may be used up, and what it stands for not be given yet.
+                unpacked = self._stream.decompress(self._stream.unconsumed_tail, _UNPACKED_BYTES)
         except zlib.error as error:
             raise ValueError(str(error)) from None
 
@@ -202,13 +220,12 @@ class _Brotli:
         self._error: type[Exception] = brotli.error
         self._stream = brotli.Decompressor()
 
-    def unpack(self, piece: bytes, size_bytes_max: int) -> bytes:
-        unpacked = bytearray()
+    def unpack(self, piece: bytes) -> Iterator[bytes]:
         try:
             while True:
-                unpacked += self._stream.process(piece, output_buffer_limit=size_bytes_max + 1)
-                if len(unpacked) > size_bytes_max or self._stream.can_accept_more_data():
-                    return bytes(unpacked)
+                yield self._stream.process(piece, output_buffer_limit=_UNPACKED_BYTES)
+                if self._stream.can_accept_more_data():
+                    return
                 piece = b""
         except self._error as error:
             raise ValueError(str(error)) from None

@@ -8,9 +8,10 @@ from typing import Final
 
 from .replies import Refusal
 
-# Nineteen digits hold any size there is; a range with more is none.
+# Nineteen digits hold any size there is; a range with more is none. Possessive, so that each blank is read
+# once: two runs of blanks with nothing between them could share them out in as many ways as there are.
 _ONE_RANGE: Final = re.compile(
-    r"\s*bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})\s*", re.ASCII | re.IGNORECASE
+    r"\s*+bytes\s*+=\s*+([0-9]{0,19}+)\s*+-\s*+([0-9]{0,19}+)\s*+", re.ASCII | re.IGNORECASE
 )
 
 

@@ -51,7 +51,7 @@ class EnvironmentApi:
         return json_response(dumps({"environmentVariables": variables}))
 
     def _require_admin(self, request: Request) -> None:
-        check_origin(request, self._addresses.cloud_url)
+        check_origin(request, self._addresses)
         require_admin(admin_from(request.headers.get("authorization"), self._admin_key))
 
 

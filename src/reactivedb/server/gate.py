@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..app import Caller, Runtime
 from ..errors import LimitExceededError
 from ..functions import Identity
+from .answers import Answer
 from .edge import route_path
 from .replies import RETRY_AFTER_S, Refusal
 
@@ -29,36 +30,71 @@ class Gate:
         self._app = app
         self._runtime = runtime
         self._responses = runtime.report.meters.responses
+        self._size_bytes_max = runtime.limits.http_head_size_bytes_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _head_size_bytes(scope) > self._size_bytes_max:
+            await self._refuse(_too_large_head(self._size_bytes_max), scope, receive, send)
+            return
         if scope["type"] != "http" or route_path(scope) in _ALWAYS:
             await self._app(scope, receive, send)
             return
         try:
             caller = self._runtime.admission.request(address_of(scope))
         except LimitExceededError as error:
-            response = _refusal(error).response
-            self._responses[response.status_code] += 1
-            await response(scope, receive, send)
+            await self._refuse(_refusal(error), scope, receive, send)
             return
-        started = False
 
         async def noted(message: Message) -> None:
-            nonlocal started
-            if not started:
-                started = True
+            if message["type"] == "http.response.start":
                 self._responses[message["status"]] += 1
             await send(message)
 
+        answer = Answer(caller, noted)
+        is_refused = False
+
+        async def answered(message: Message) -> None:
+            # Not raised: the application has been told that its response has begun.
+            nonlocal is_refused
+            if is_refused:
+                return
+            try:
+                await answer.send(message)
+            except LimitExceededError as error:
+                is_refused = True
+                await _refusal(error).response(scope, receive, noted)
+
         try:
-            await self._app({**scope, _CALLER: caller}, receive, noted)
+            await self._app({**scope, _CALLER: caller}, receive, answered)
         except LimitExceededError as error:
             # Only once it was known for whom it is asked.
-            if started:
+            if answer.has_begun:
                 raise
             await _refusal(error).response(scope, receive, noted)
         finally:
             caller.leave()
+
+    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+        self._responses[refusal.status] += 1
+        await refusal.response(scope, receive, send)
+
+
+def _head_size_bytes(scope: Scope) -> int:
+    """The texts of a request's head, which a server may look at only while it is not whole.
+
+    Without the caller's token: it has a bound and a refusal of its own.
+    """
+    size_bytes = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    return size_bytes + sum(len(name) + len(value) for name, value in headers if name != b"authorization")
+
+
+def _too_large_head(size_bytes_max: int) -> Refusal:
+    return Refusal(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "HeadTooLarge",
+        f"expected a request head of at most {size_bytes_max} bytes - send less in URL and headers",
+    )
 
 
 def identify(scope: Scope, identity: Identity) -> None:
@@ -70,6 +106,11 @@ def identify(scope: Scope, identity: Identity) -> None:
     caller: Caller | None = scope.get(_CALLER)
     if caller is not None:
         caller.identify(identity)
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Whose shares this request draws on: it has come through the gate."""
+    return scope[_CALLER]
 
 
 def hold(scope: Scope, size_bytes: int) -> None:

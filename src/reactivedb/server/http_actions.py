@@ -23,7 +23,19 @@ from starlette.websockets import WebSocketClose
 
 from ..app import Runtime
 from ..errors import AuthenticationError, ReactiveDBError, RequestError
-from ..functions import ANONYMOUS, ActionCtx, CallError, HttpRoute, Identity
+from ..functions import (
+    ANONYMOUS,
+    ActionCtx,
+    CallError,
+    HttpRoute,
+    Identity,
+    ThreadRun,
+    code_of,
+    in_own_task,
+)
+from ..limits import ERROR_TEXT_LENGTH_MAX
+from ..text import cut
+from ..user_code import contained_in_task, is_of, name_of, text_of
 from ..values import dumps
 from .admin import AdminKey, identity_from
 from .edge import route_path
@@ -89,7 +101,7 @@ class HttpActions:
             return
         text = "This deployment has no HTTP actions."
         if router is not None:
-            text = f"No HttpAction routed for {path}"
+            text = f"No HttpAction routed for {cut(path, ERROR_TEXT_LENGTH_MAX)}"
         await PlainTextResponse(printable(text), status_code=404)(scope, receive, send)
 
     async def _answer(self, route: HttpRoute, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,14 +113,15 @@ class HttpActions:
 
         async def respond(ctx: ActionCtx) -> None:
             async def handle() -> None:
-                response = await route.handler(ctx, request)
-                if not isinstance(response, Response):
-                    raise ReactiveDBError(
-                        f"the handler of `{name}` returned `{type(response).__name__}` - "
-                        "return a Starlette `Response`",
-                        code="NotAResponse",
-                    )
-                await _send_whole(response, scope, reply)
+                if not route.thread:
+                    await _respond(route, ctx, request, reply.send)
+                    return
+
+                async def handle_there(ctx: ActionCtx, run: ThreadRun) -> None:
+                    far = Request(scope, lambda: run.hop(body.receive))
+                    await _respond(route, ctx, far, lambda message: run.hop(lambda: reply.send(message)))
+
+                await self._runtime.actions.in_thread(name, identity, handle_there)
 
             await self._while_wanted(handle, body, reply, name)
 
@@ -118,10 +131,14 @@ class HttpActions:
         if reply.started:
             # Only a connection that breaks off tells the client that the body is not whole. What was the
             # client's doing (it has left, it sent too much) needs no traceback in the log.
-            if not isinstance(error, Refusal):
-                raise error
+            if not is_of(error, Refusal):
+                # Not the error itself: the server that logs it may not be able to write it out.
+                raise ReactiveDBError(
+                    f"`{name}` failed after it had begun to answer: {name_of(error)}: {text_of(error)}",
+                    code="AnswerBrokeOff",
+                )
             return
-        if isinstance(error, Refusal):
+        if is_of(error, Refusal):
             await body.drain()
             response = error.response
         else:
@@ -137,7 +154,7 @@ class HttpActions:
             Refusal: it was cancelled, 408 or 504.
         """
         limit_s = self._runtime.limits.http_action_s_max
-        failure: Exception | None = None
+        failure: BaseException | None = None
         left = False
 
         async with anyio.create_task_group() as tasks:
@@ -153,10 +170,10 @@ class HttpActions:
 
             tasks.start_soon(watch)
             try:
-                await handle()
-            except Exception as error:
+                await in_own_task(handle())
+            except BaseException as error:
                 # Kept for outside of the task group, which would wrap it.
-                failure = error
+                failure = contained_in_task(error)
             scope.cancel()
         if failure is not None:
             raise failure
@@ -184,14 +201,23 @@ class HttpActions:
         return identity
 
 
-async def _send_whole(response: Response, scope: Scope, reply: Reply) -> None:
+async def _respond(route: HttpRoute, ctx: ActionCtx, request: Request, send: Send) -> None:
+    """Have a handler answer, and send all of the answer."""
+    response = await route.handler(ctx, request)
+    if not isinstance(response, Response):
+        raise ReactiveDBError(
+            f"the handler of `{route.method} {route.pattern}` returned `{type(response).__name__}` - "
+            "return a Starlette `Response`",
+            code="NotAResponse",
+        )
+
     # That the client leaves is noticed for the whole handler, not once more for the response.
     async def never_leaves() -> Message:
         await anyio.sleep_forever()
         raise AssertionError
 
     try:
-        await response(scope, never_leaves, reply.send)
+        await response(request.scope, never_leaves, send)
     finally:
         # Or what a stream has open would stay so until it is collected as garbage.
         stream = response.body_iterator if isinstance(response, StreamingResponse) else None
@@ -215,7 +241,7 @@ def _bad_path(path: str) -> Refusal:
 
 
 def _failure(error: BaseException, told: CallError) -> Response:
-    code = error.code if isinstance(error, RequestError) else "InternalServerError"
+    code = code_of(error) if is_of(error, RequestError) else "InternalServerError"
     body: dict[str, Any] = {"code": code, "trace": printable(told.message)}
     text = dumps(body)
     if told.data is not None:

@@ -16,14 +16,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ..app import Runtime
-from ..functions import Identity
+from ..app import Caller, ReadArgs, Runtime, read_large
+from ..functions import FunctionDefinition, Identity
+from ..functions import Kind as FunctionKind
 from ..protocol import decode_ts, encode_ts, normalize_path
-from ..values import dumps, loads
+from ..text import quoted
+from ..values import decoded_size_bytes, dumps, is_light, loads, redacted
 from .admin import Addresses, AdminKey, check_origin, identity_from, require_admin
 from .bodies import read_body
-from .gate import identify
-from .replies import Format, Refusal, json_response, outcome
+from .gate import caller_of, hold, identify
+from .replies import Format, Refusal, json_response, outcome, printable
 
 Kind = Literal["query", "mutation", "action", "any"]
 
@@ -35,6 +37,7 @@ class Call:
     path: str
     args: object
     form: Format
+    caller: Caller
 
     @staticmethod
     def parse(body: object, request: Request, *, path: str | None = None) -> Call:
@@ -49,13 +52,13 @@ class Call:
         if not isinstance(named, str):
             raise _misshapen("`path` to be the text `folder/module:function`", named)
         args: object = fields.get("args", {})
-        if not isinstance(args, dict) and not _is_list_of_one_object(args):
+        if not isinstance(args, dict | ReadArgs) and not _is_list_of_one_object(args):
             raise _misshapen("`args` to be an object, or a list of one object", args)
         if fields.get("componentPath") not in (None, ""):
             raise _misshapen("no `componentPath`, for there are no components", fields["componentPath"])
         normalize_path(named)
         form = Format.named(fields.get("format"), request.headers.get("convex-client"))
-        return Call(named, cast("object", args), form)
+        return Call(named, cast("object", args), form, caller_of(request.scope))
 
 
 class HttpApi:
@@ -82,38 +85,41 @@ class HttpApi:
     async def query(self, request: Request) -> Response:
         identity = await self._identity(request)
         if request.method == "POST":
-            return await self._answer("query", await self._call(request), identity)
+            return await self._answer("query", await self._call(request, "query", identity), identity)
         fields: dict[str, object] = dict(request.query_params)
         if isinstance(text := fields.get("args"), str):
-            fields["args"] = loads(text)
+            body = b'{"args":%b}' % printable(text).encode()
+            args = await self._read(request, body, "query", identity, path=str(fields.get("path")))
+            fields["args"] = cast("dict[str, object]", args).get("args")
         return await self._answer("query", Call.parse(fields, request), identity)
 
     async def mutation(self, request: Request) -> Response:
         identity = await self._identity(request)
-        return await self._answer("mutation", await self._call(request), identity)
+        return await self._answer("mutation", await self._call(request, "mutation", identity), identity)
 
     async def action(self, request: Request) -> Response:
         identity = await self._identity(request)
-        return await self._answer("action", await self._call(request), identity)
+        return await self._answer("action", await self._call(request, "action", identity), identity)
 
     async def query_ts(self, request: Request) -> Response:
         return json_response(dumps({"ts": encode_ts(self._runtime.latest_ts)}))
 
     async def query_at_ts(self, request: Request) -> Response:
         identity = await self._identity(request)
-        body = _object(await self._json(request))
+        body = _object(await self._json(request, "query", identity))
         at_ts = decode_ts(body.get("ts"))
         return await self._answer("query", Call.parse(body, request), identity, at_ts=at_ts)
 
     async def query_batch(self, request: Request) -> Response:
         identity = await self._identity(request)
-        bodies = _object(await self._json(request)).get("queries")
+        bodies = _object(await self._json(request, "query", identity)).get("queries")
         if not isinstance(bodies, list):
             raise _misshapen("`queries` to be a list of query bodies", bodies)
         limits = self._runtime.limits
-        calls = [Call.parse(body, request) for body in cast("list[object]", bodies)]
-        if len(calls) > limits.queries_per_batch_max:
-            raise _too_much("queries", limits.queries_per_batch_max, len(calls))
+        asked = cast("list[object]", bodies)
+        if len(asked) > limits.queries_per_batch_max:
+            raise _too_much("queries", limits.queries_per_batch_max, len(asked))
+        calls = [Call.parse(body, request) for body in asked]
         at_ts = self._runtime.latest_ts
         results: list[bytes] = []
         size_bytes = 0
@@ -127,16 +133,16 @@ class HttpApi:
         return json_response(b'{"results":[' + b",".join(results) + b"]}")
 
     async def function(self, request: Request) -> Response:
-        check_origin(request, self._addresses.cloud_url)
+        check_origin(request, self._addresses)
         identity = await self._identity(request)
         require_admin(identity)
-        return await self._answer("any", await self._call(request), identity)
+        return await self._answer("any", await self._call(request, "any", identity), identity)
 
     async def run(self, request: Request) -> Response:
         identity = await self._identity(request)
         module, _, export = request.path_params["path"].rpartition("/")
         path = f"{module}:{export}" if module and ":" not in export else request.path_params["path"]
-        return await self._answer("any", await self._call(request, path=path), identity)
+        return await self._answer("any", await self._call(request, "any", identity, path=path), identity)
 
     async def _identity(self, request: Request) -> Identity:
         header = request.headers.get("authorization")
@@ -144,8 +150,10 @@ class HttpApi:
         identify(request.scope, identity)
         return identity
 
-    async def _call(self, request: Request, *, path: str | None = None) -> Call:
-        return Call.parse(await self._json(request), request, path=path)
+    async def _call(
+        self, request: Request, kind: Kind, identity: Identity, *, path: str | None = None
+    ) -> Call:
+        return Call.parse(await self._json(request, kind, identity, path=path), request, path=path)
 
     async def _answer(
         self, kind: Kind, call: Call, identity: Identity, *, at_ts: int | None = None
@@ -164,11 +172,36 @@ class HttpApi:
                 result.error.message.removeprefix(f"{result.unavailable}: "),
                 headers={"retry-after": "1"},
             )
-        return outcome(result, call.form)
+        return await self._runtime.turns.run(call.caller, outcome(result, call.form))
 
-    async def _json(self, request: Request) -> object:
+    async def _json(
+        self, request: Request, kind: Kind, identity: Identity, *, path: str | None = None
+    ) -> object:
         limits = self._runtime.limits
-        return loads(await read_body(request, limits.message_size_bytes_max, limits))
+        body = await read_body(request, limits.message_size_bytes_max, limits)
+        if kind == "action":
+            # It has its arguments for as long as it runs, and not as text.
+            hold(request.scope, decoded_size_bytes(body) - len(body))
+        return await self._read(request, body, kind, identity, path=path)
+
+    async def _read(
+        self, request: Request, body: bytes, kind: Kind, identity: Identity, *, path: str | None
+    ) -> object:
+        """Parse a body; a large one in turns with others, with `ReadArgs` for what it calls."""
+        runtime = self._runtime
+        caller = caller_of(request.scope)
+        if is_light(body):
+            runtime.turns.served(caller)
+            return loads(body)
+        wanted = None if kind == "any" else FunctionKind(kind)
+
+        def find(fields: dict[str, Any]) -> FunctionDefinition:
+            named = path if path is not None else fields.get("path")
+            name = named if isinstance(named, str) else ""
+            return runtime.runner.registry.find(name, wanted, internal=identity.is_admin)
+
+        named_by = frozenset({"path"}) if path is None else frozenset[str]()
+        return await runtime.turns.run(caller, read_large(body, find, runtime.limits, named_by=named_by))
 
 
 def _object(body: object) -> dict[str, Any]:
@@ -187,7 +220,7 @@ def _is_list_of_one_object(args: object) -> bool:
 
 def _misshapen(expected: str, got: object) -> Refusal:
     # The whole of a large body is not written out for the sake of its beginning.
-    shown = "null" if got is None else f"`{str(got)[:80]}`"
+    shown = "null" if got is None else f"`{redacted(quoted(got, 1000))[:80]}`"
     if isinstance(got, dict | list):
         shown = f"a {'list' if isinstance(got, list) else 'JSON object'} of {len(cast('list[object]', got))}"
     return Refusal(HTTPStatus.BAD_REQUEST, "BadRequestBody", f"expected {expected}, got {shown}")

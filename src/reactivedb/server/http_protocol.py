@@ -9,6 +9,7 @@ may take while somebody reads it: see `bodies`. WebSockets go on with `websocket
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from http import HTTPStatus
 from typing import Any, cast
@@ -18,8 +19,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from ..limits import DEFAULT_LIMITS, Limits
+from ..limits import DEFAULT_LIMITS, ERROR_TEXT_LENGTH_MAX, Limits
+from ..text import cut
 from ..values import dumps
+
+_logger = logging.getLogger("reactivedb.server")
 
 # A refused peer gets this long to read why.
 _REFUSAL_LINGER_S = 1.0
@@ -42,6 +46,9 @@ class ReactiveHttpProtocol(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         # The peer has been refused, and what it still sends is dropped.
         self._refused = False
+        # While it takes less than it is sent: how much waited when we last looked.
+        self._blocked_timer: asyncio.TimerHandle | None = None
+        self._waiting_bytes = 0
 
     @classmethod
     def with_limits(cls, limits: Limits) -> type[ReactiveHttpProtocol]:
@@ -63,7 +70,32 @@ class ReactiveHttpProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._stop_looking()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_later()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_looking()
+
+    def _look_later(self) -> None:
+        self._waiting_bytes = self.transport.get_write_buffer_size()
+        self._blocked_timer = self.loop.call_later(self.limits.blocked_receiver_s, self._still_blocked)
+
+    def _still_blocked(self) -> None:
+        if self.transport.get_write_buffer_size() >= self._waiting_bytes:
+            _logger.warning("a client took nothing for %g s and was cut off", self.limits.blocked_receiver_s)
+            self.transport.abort()
+        else:
+            self._look_later()
+
+    def _stop_looking(self) -> None:
+        if self._blocked_timer is not None:
+            self._blocked_timer.cancel()
+            self._blocked_timer = None
 
     def data_received(self, data: bytes) -> None:
         if not self._refused:
@@ -127,7 +159,8 @@ class ReactiveHttpProtocol(H11Protocol):
             # The application is told that its client is gone, and what it still sends is dropped.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        body = dumps({"code": code, "message": message})
+        # The library quotes the line that it cannot read.
+        body = dumps({"code": code, "message": cut(message, ERROR_TEXT_LENGTH_MAX)})
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),

@@ -8,15 +8,17 @@ from __future__ import annotations
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..limits import MIB, Limits
+from ..app import Runtime
+from ..limits import MIB
 from ..values import dumps
 from .admin import Addresses, AdminKey, admin_from, check_origin, is_admin_key, require_admin
-from .bodies import read_body
+from .bodies import announced_bytes, read_body
 from .edge import deployment_url
 from .replies import Refusal, json_response
 
@@ -30,8 +32,9 @@ _INSTANCE_NAME: Final = "reactivedb"
 class MetaApi:
     """Questions about the server itself."""
 
-    def __init__(self, limits: Limits, admin_key: AdminKey | None, addresses: Addresses) -> None:
-        self._limits = limits
+    def __init__(self, runtime: Runtime, admin_key: AdminKey | None, addresses: Addresses) -> None:
+        self._limits = runtime.limits
+        self._told_urls = runtime.deployment.process
         self._large_echoes = 0
         self._admin_key = admin_key
         self._addresses = addresses
@@ -54,8 +57,8 @@ class MetaApi:
         return PlainTextResponse(_INSTANCE_NAME)
 
     async def echo(self, request: Request) -> Response:
-        length = request.headers.get("content-length", "")
-        is_large = not length.isdecimal() or int(length) > MIB
+        size_bytes = announced_bytes(request.headers)
+        is_large = size_bytes is None or size_bytes > MIB
         if is_large and self._large_echoes >= _LARGE_ECHOES_MAX:
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS,
@@ -76,19 +79,30 @@ class MetaApi:
 
     async def canonical_urls(self, request: Request) -> Response:
         self._require_admin(request)
-        here = deployment_url(request)
         urls = {
-            "convexCloudUrl": self._addresses.cloud_url or here,
-            "convexSiteUrl": self._addresses.site_url or here,
+            "convexCloudUrl": self._url(request, "CONVEX_CLOUD_URL", self._addresses.cloud_url),
+            "convexSiteUrl": self._url(request, "CONVEX_SITE_URL", self._addresses.site_url),
         }
         return json_response(dumps(urls))
+
+    def _url(self, request: Request, name: str, listens_at: str | None) -> str:
+        """Where the caller finds a port: where it was told, or else by the name that brought them here."""
+        if told := self._told_urls.get(name):
+            return told
+        if listens_at is None:
+            return deployment_url(request)
+        if not self._addresses.are_all:
+            return listens_at
+        host = request.url.hostname or ""
+        port = urlsplit(listens_at).port
+        return f"{request.url.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def debug_event(self, request: Request) -> Response:
         """Telemetry of npm's client, which it sends when asked to; nobody reads it here."""
         return json_response(b"{}")
 
     def _require_admin(self, request: Request) -> None:
-        check_origin(request, self._addresses.cloud_url)
+        check_origin(request, self._addresses)
         # Some clients put the key of a GET route into its query string.
         if not is_admin_key(request.query_params.get("adminKey", ""), self._admin_key):
             require_admin(admin_from(request.headers.get("authorization"), self._admin_key))

@@ -48,6 +48,7 @@ class _RuntimeCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield from self._functions()
+        yield from self._loop()
         yield from self._commits()
         yield from self._live_queries()
         yield from self._sockets()
@@ -71,7 +72,21 @@ class _RuntimeCollector(Collector):
         yield runs
         yield seconds
         yield _histogram("run_duration_seconds", "How long runs took.", meters.runs)
-        yield _gauge("actions_running", "Actions that have not ended.", self._runtime.actions.running)
+        actions = self._runtime.actions
+        yield _gauge("actions_running", "Actions that have not ended.", actions.running)
+        yield _gauge("action_threads", "Threads of actions that have not ended.", actions.threads.running)
+        yield _counter(
+            "actions_abandoned",
+            "Actions that did not end when they were cancelled, left behind in their threads.",
+            actions.threads.abandoned_count,
+        )
+
+    def _loop(self) -> Iterator[Metric]:
+        meters = self._runtime.report.meters
+        yield _counter("loop_blocks", "How often something blocked the event loop.", meters.loop_blocks)
+        yield _counter(
+            "loop_blocked_seconds", "For how long the event loop was blocked.", meters.loop_blocked_s
+        )
 
     def _commits(self) -> Iterator[Metric]:
         committer = self._runtime.engine.committer

@@ -20,6 +20,8 @@ from starlette.staticfiles import StaticFiles
 
 _OWN_FILES: Final = Path(__file__).parent / "static"
 _READ_METHODS: Final = ["GET", "HEAD"]
+# Linux opens no longer one; each folder in it is looked up.
+_PATH_LENGTH_MAX: Final = 4_096
 
 
 class Pages:
@@ -40,7 +42,7 @@ class Pages:
     async def file(self, request: Request) -> Response:
         directory = self._static_dir()
         path: str = request.path_params["path"]
-        if any(part.startswith(".") for part in path.split("/")):
+        if len(path) > _PATH_LENGTH_MAX or any(part.startswith(".") for part in path.split("/")):
             raise HTTPException(404)
         if directory is not None:
             return await _file(directory, path, request)

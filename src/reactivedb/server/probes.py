@@ -59,7 +59,7 @@ class Probes:
         return json_response(dumps({"status": "ready", "schemaWork": work}))
 
     async def metrics(self, request: Request) -> Response:
-        check_origin(request, self._addresses.cloud_url)
+        check_origin(request, self._addresses)
         if self._runtime.production:
             scheme, _, key = request.headers.get("authorization", "").partition(" ")
             if scheme.lower() not in _SCHEMES or not is_admin_key(key.strip(), self._admin_key):

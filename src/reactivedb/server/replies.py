@@ -6,7 +6,6 @@ is wrong with the request has a 4xx or 5xx and a body of `code` and `message`.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from enum import Enum
@@ -27,8 +26,12 @@ from ..errors import (
     ReactiveDBError,
     RequestError,
     StorageError,
+    ValueLimitError,
 )
-from ..values import decode, dumps, encode_plain, loads
+from ..limits import ERROR_TEXT_LENGTH_MAX
+from ..log import Log
+from ..text import cut, quoted
+from ..values import Steps, decode, dumps, encode_plain, is_small, loads, rewrite
 
 # As official clients wait after a socket that was closed for too many requests.
 RETRY_AFTER_S: Final = 3
@@ -53,7 +56,7 @@ class Refusal(Exception):  # noqa: N818 - a request is refused; nothing here is 
         return response
 
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class Format(Enum):
@@ -82,8 +85,14 @@ class Format(Enum):
                 raise Refusal(
                     HTTPStatus.BAD_REQUEST,
                     "BadFormat",
-                    f"expected `format` to be `convex_encoded_json` or `json`, got `{str(name)[:40]}`",
+                    f"expected `format` to be `convex_encoded_json` or `json`, got `{quoted(name, 40)}`",
                 )
+
+    def write_in_steps(self, encoded: bytes) -> Steps:
+        """As `write`, for a value that may be large."""
+        if self is Format.ENCODED or is_small(encoded):
+            return self.write(encoded)
+        return (yield from rewrite(encoded, self.write))
 
     def write(self, encoded: bytes) -> bytes:
         """A value that is in the lossless encoding, in this format."""
@@ -108,14 +117,14 @@ def _knows_formats(client: str | None) -> bool:
     return tuple(int(part or 0) for part in found.groups()[1:]) >= _FIRST_WITH_FORMAT[found[1]]
 
 
-def outcome(result: CallResult, form: Format) -> bytes:
+def outcome(result: CallResult, form: Format) -> Steps:
     """The JSON text for what a function came to."""
     if result.error is None:
-        parts = [b'{"status":"success","value":', form.write(result.value or b"null")]
+        parts = [b'{"status":"success","value":', (yield from form.write_in_steps(result.value or b"null"))]
     else:
         parts = [b'{"status":"error","errorMessage":', dumps(printable(result.error.message))]
         if result.error.data is not None:
-            parts += [b',"errorData":', form.write(result.error.data)]
+            parts += [b',"errorData":', (yield from form.write_in_steps(result.error.data))]
     if result.log_lines:
         parts += [b',"logLines":', dumps([printable(line) for line in result.log_lines])]
     return b"".join([*parts, b"}"])
@@ -126,7 +135,8 @@ def json_response(body: bytes, *, status: int = HTTPStatus.OK) -> Response:
 
 
 def error_response(status: int, code: str, message: str) -> Response:
-    return json_response(dumps({"code": code, "message": printable(message)}), status=status)
+    text = printable(cut(message, ERROR_TEXT_LENGTH_MAX))
+    return json_response(dumps({"code": code, "message": text}), status=status)
 
 
 def printable(text: str) -> str:
@@ -159,7 +169,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     response = error_response(
         status,
         "".join(word.capitalize() for word in status.phrase.split()),
-        f"`{request.method} {request.url.path[:200]}` cannot be answered: {exception.detail}",
+        f"`{request.method[:20]} {request.url.path[:200]}` cannot be answered: {exception.detail}",
     )
     response.headers.update(exception.headers or {})
     return response
@@ -192,6 +202,8 @@ def _status_of(error: ReactiveDBError) -> HTTPStatus:
             return HTTPStatus.SERVICE_UNAVAILABLE
         case AuthenticationError():
             return HTTPStatus.UNAUTHORIZED
+        case ValueLimitError():
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         case LimitExceededError():
             return HTTPStatus.TOO_MANY_REQUESTS
         case RequestError() | ProtocolError():

@@ -40,7 +40,7 @@ def main_application(
     routes: list[BaseRoute] = [
         *(WebSocketRoute(path, sync) for path in ("/api/sync", "/api/{version}/sync", "/sync")),
         *HttpApi(runtime, admin_key, addresses).routes(),
-        *MetaApi(runtime.limits, admin_key, addresses).routes(),
+        *MetaApi(runtime, admin_key, addresses).routes(),
         *EnvironmentApi(runtime, admin_key, addresses).routes(),
         *StorageApi(runtime).routes(),
         *OpenApi(runtime).routes(),

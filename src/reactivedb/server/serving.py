@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -24,12 +23,15 @@ import anyio
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..app import App
+from ..app import App, end_if_from_signal, loop_factory
 from ..errors import ReactiveDBError
 from ..limits import Limits
-from .admin import Addresses, AdminKey
-from .asgi import ReactiveASGI
+from ..log import Log
+from .admin import Addresses
+from .asgi import ReactiveASGI, asgi
+from .hosts import is_local
 from .http_protocol import ReactiveHttpProtocol
+from .malloc import give_back_large_blocks
 from .websocket import ReactiveWebSocketProtocol
 
 DEFAULT_PORT = 3210
@@ -43,7 +45,7 @@ _SHUTDOWN_TIMEOUT_S = 5
 # Files of the database, uploads, and HTTP requests that come beside sockets.
 _OTHER_FILES = 1_000
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 _ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 
 
@@ -73,7 +75,16 @@ class Listeners:
     def addresses(self) -> Addresses:
         host = _ANY_HOST.get(self.host, f"[{self.host}]" if ":" in self.host else self.host)
         main, site = self.main.getsockname()[1], self.site.getsockname()[1]
-        return Addresses(cloud_url=f"http://{host}:{main}", site_url=f"http://{host}:{site}")
+        return Addresses(
+            cloud_url=f"http://{host}:{main}",
+            site_url=f"http://{host}:{site}",
+            are_all=self.host in _ANY_HOST,
+        )
+
+    @property
+    def is_public(self) -> bool:
+        """Whether others than this machine can reach the ports."""
+        return not is_local(self.main.getsockname()[0])
 
     def close(self) -> None:
         self.main.close()
@@ -91,19 +102,23 @@ def serve(
     admin_key: str | None = None,
     compression: bool = False,
     trusted_proxies: str | None = None,
+    allowed_hosts: Iterable[str] = (),
 ) -> None:
     """Serve an application in production until SIGTERM or SIGINT.
 
     Args:
+        admin_key: opens internal functions to whoever shows it; one that others could guess is refused
+            where others can reach the server.
+        allowed_hosts: the names that admin requests may come by, beside addresses and `localhost`.
         trusted_proxies: addresses and networks, with commas between, whose `X-Forwarded-For` says who is
             asking; else those in the variable `FORWARDED_ALLOW_IPS`, else this machine's own.
 
     Raises:
-        ReactiveDBError: `PortUnavailable`, `StorageError` or `SchemaError`, before anything is served.
+        ReactiveDBError: `PortUnavailable`, `WeakAdminKey`, `InvalidAllowedHost`, `StorageError` or
+            `SchemaError`, before anything is served.
     """
+    live = asgi(app, path, admin_key=admin_key, production=True, allowed_hosts=allowed_hosts)
     listeners = Listeners.bind(host, port, site_port)
-    key = None if admin_key is None else AdminKey.of(admin_key)
-    live = ReactiveASGI(app, path, admin_key=key, production=True)
     try:
         run(lambda: serve_on(listeners, live, compression=compression, trusted_proxies=trusted_proxies))
     finally:
@@ -111,8 +126,9 @@ def serve(
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a coroutine function to its end on the fastest event loop there is."""
-    anyio.run(main, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+    """Run a coroutine function to its end on the fastest event loop there is, in a process of its own."""
+    give_back_large_blocks()
+    anyio.run(main, backend_options={"loop_factory": loop_factory(fast=True)})
 
 
 async def serve_on(
@@ -126,9 +142,11 @@ async def serve_on(
     """Open the database, serve it on both ports until a signal comes, close it.
 
     Raises:
+        ReactiveDBError: `WeakAdminKey`, the key can be guessed, and others can reach the server.
         StorageError, SchemaError: the data cannot be opened, or do not fit the application; the storage was
             closed for good while it was served.
     """
+    live.require_strong_key(is_public=listeners.is_public)
     live.addresses = listeners.addresses
     async with live.lifespan():
         limits = live.database.runtime.limits
@@ -155,7 +173,11 @@ class _ByPort:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         by_site_port = scope["server"][1] == self._site_port
-        await (self._live.site if by_site_port else self._live)(scope, receive, send)
+        try:
+            await (self._live.site if by_site_port else self._live)(scope, receive, send)
+        except BaseException as error:
+            end_if_from_signal(error)
+            raise
 
 
 class _Server(uvicorn.Server):

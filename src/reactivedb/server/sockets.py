@@ -7,7 +7,6 @@ is not `writable` while one of them is under way, and stops reading from a peer 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,18 +15,20 @@ import anyio
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from ..app import Meters, Runtime, Unsent
+from ..app import Meters, Runtime, Unsent, Work, end_if_from_signal
 from ..errors import LimitExceededError
 from ..limits import MIB, Limits
+from ..log import Log
 from ..sync import ClientKind, Session, Transport
+from .direct_socket import Counted, close_reason
 from .gate import address_of
-from .websocket import SOCKET_EXTENSION, Counted, Receiver, close_reason
+from .websocket import SOCKET_EXTENSION, Receiver
 
 # What may wait for a slow peer before its requests are left unread; updates do not count, for they are
 # replaced by newer ones and not queued.
 _BACKLOG_BYTES_MAX = 1 * MIB
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class SyncEndpoint:
@@ -54,7 +55,7 @@ class SyncEndpoint:
         def make_session(transport: Transport) -> Session:
             return Session(runtime, transport, client=client, caller=caller)
 
-        counted = Counted(caller, runtime.relief, runtime.report.meters)
+        counted = Counted(caller, runtime.relief, runtime.report.meters, runtime.turns)
         try:
             await websocket.accept()
             extensions: dict[str, Any] = scope.get("extensions") or {}
@@ -119,25 +120,32 @@ class Pump:
                 return
             text: str | None = message.get("text")
             self._meters.socket_received_bytes += len(text or message.get("bytes") or b"")
-            self._give(receiver, text)
+            work = self._give(receiver, text)
+            if work is not None:
+                # The next message is given when this one has been read.
+                read = anyio.Event()
+                work.then(read.set)
+                await read.wait()
             # A server that has more of them at hand gives them without a pause.
             await anyio.lowlevel.checkpoint()
             while self._outbox_size_bytes > _BACKLOG_BYTES_MAX:
                 self._room = anyio.Event()
                 await self._room.wait()
 
-    def _give(self, receiver: Receiver, text: str | None) -> None:
+    def _give(self, receiver: Receiver, text: str | None) -> Work | None:
         try:
             if text is None:
                 receiver.receive_binary()
             elif len(text) > self._limits.message_size_bytes_max:
                 self.close(1009, f"expected at most {self._limits.message_size_bytes_max} bytes")
             else:
-                receiver.receive(text)
-        except Exception:
+                return receiver.receive(text)
+        except BaseException as error:
             # The receiver promises not to raise; if it does, this connection ends and no other.
+            end_if_from_signal(error)
             _logger.exception("a message broke its session")
             self.close(1011, "InternalServerError")
+        return None
 
     async def _write_all(self, receiver: Receiver, send: Send) -> None:
         while True:

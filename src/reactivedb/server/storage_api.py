@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import logging
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any, Final, cast
@@ -28,9 +27,10 @@ from ..app import Runtime
 from ..errors import LimitExceededError, RequestError, StorageError
 from ..functions import FILES_PATH, UPLOAD_PATH, Ticket
 from ..limits import MIB, Limits
+from ..log import Log
 from ..schema import StoredFile
 from ..values import dumps
-from .bodies import Pace, drain
+from .bodies import Pace, announced_bytes, drain
 from .byte_range import requested_range
 from .replies import Refusal, json_response
 
@@ -42,7 +42,7 @@ _ANY_BYTES: Final = "application/octet-stream"
 # Chrome's viewer does not work in a sandbox, and brings its own.
 _NOT_SANDBOXED: Final = "application/pdf"
 
-_logger = logging.getLogger("reactivedb.server")
+_logger = Log("reactivedb.server")
 
 
 class StorageApi:
@@ -62,9 +62,9 @@ class StorageApi:
         ticket = self._ticket(request)
         _refuse_packed(request.headers)
         expected = expected_digests(request.headers)
-        announced = request.headers.get("content-length", "")
+        announced = announced_bytes(request.headers) or 0
         pace = Pace(request.receive, limits)
-        if announced.isdecimal() and int(announced) > limits.file_size_bytes_max:
+        if announced > limits.file_size_bytes_max:
             raise await _too_large(pace, limits, is_read="expect" not in request.headers)
         content_type = request.headers.get("content-type") or None
         try:

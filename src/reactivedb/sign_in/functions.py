@@ -20,6 +20,7 @@ from ..functions import (
     mutation,
     query,
 )
+from ..schema import secret_arguments
 from . import failures, passwords, sessions, steps
 from .declaration import SignIn
 from .sessions import Tokens
@@ -50,6 +51,7 @@ async def anonymously(ctx: ActionCtx) -> Tokens:
 
 
 @action
+@secret_arguments
 async def sign_up(ctx: ActionCtx, name: str, password: str) -> Tokens:
     """Make an account and sign in; an anonymous caller keeps the user id, and other sessions of it end.
 
@@ -65,6 +67,7 @@ async def sign_up(ctx: ActionCtx, name: str, password: str) -> Tokens:
 
 
 @action
+@secret_arguments
 async def with_password(ctx: ActionCtx, name: str, password: str, refresh_token: str | None = None) -> Tokens:
     """Sign in; `refresh_token` is the last one that this device had, good or not, and tells that it is known.
 
@@ -83,6 +86,7 @@ async def with_password(ctx: ActionCtx, name: str, password: str, refresh_token:
 
 
 @action
+@secret_arguments
 async def change_password(ctx: ActionCtx, current_password: str, new_password: str) -> Tokens:
     """Change the caller's password; all their sessions end, and a new one begins here.
 
@@ -101,6 +105,7 @@ async def change_password(ctx: ActionCtx, current_password: str, new_password: s
 
 
 @internal_action
+@secret_arguments
 async def set_password(ctx: ActionCtx, name: str, password: str) -> None:
     """For administrators: give somebody who forgot theirs a new one; all their sessions end.
 
@@ -113,6 +118,7 @@ async def set_password(ctx: ActionCtx, name: str, password: str) -> None:
 
 
 @action
+@secret_arguments
 async def refresh(ctx: ActionCtx, refresh_token: str) -> Tokens:
     """The next tokens of a session.
 
@@ -126,6 +132,7 @@ async def refresh(ctx: ActionCtx, refresh_token: str) -> Tokens:
 
 
 @mutation
+@secret_arguments
 def sign_out(ctx: MutationCtx, refresh_token: str | None = None) -> None:
     """End the session of that refresh token, or else the caller's; no error if it has ended."""
     run = run_of(ctx)

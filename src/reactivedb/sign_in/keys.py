@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 from ..auth import CustomJwtProvider
 from ..auth.providers import Algorithm
 from ..errors import StorageError, ValidationError
+from ..log import Log
 from ..storage import write_private
 from ..values import dumps, loads
 from .declaration import ACCESS_TOKEN_S_MAX
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..clock import Clock
     from ..engine import Engine
 
-_log = logging.getLogger("reactivedb")
+_log = Log("reactivedb")
 
 # There is one application behind one issuer, so its name need not tell it apart.
 AUDIENCE: Final = "reactivedb"

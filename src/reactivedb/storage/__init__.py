@@ -15,6 +15,7 @@ from .contract import (
 from .doctor import Examination, examine
 from .files import PART_SUFFIX, FileStore, PartialFile
 from .memory import MemoryStorage
+from .owner_only import make_owned_folder, tighten
 from .private_file import write_private
 from .sqlite import SqliteStorage
 from .sqlite_copy import copy_sqlite
@@ -40,6 +41,8 @@ __all__ = [
     "TableRow",
     "copy_sqlite",
     "examine",
+    "make_owned_folder",
     "open_sqlite",
+    "tighten",
     "write_private",
 ]

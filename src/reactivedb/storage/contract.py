@@ -191,7 +191,15 @@ class Storage(Protocol):
         ...
 
     def rollback(self) -> None:
-        """Forget the open group. Without one, nothing happens."""
+        """Forget the open group, also where an exception has cut another method short.
+
+        Without an open group, nothing happens.
+        """
+        ...
+
+    @property
+    def flushed_ts(self) -> int:
+        """The last `ts` that was flushed."""
         ...
 
     def get(self, table_number: int, id: str) -> StoredVersion | None: ...

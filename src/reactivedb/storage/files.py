@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import tempfile
 import threading
@@ -21,7 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from reactivedb.errors import StorageError
+from reactivedb.log import Log
 
+from .owner_only import FOLDER_MODE, make_owned_folder, open_owned
 from .sqlite_errors import from_os_error
 from .wal_sync import sync_data, sync_folder
 
@@ -29,7 +30,7 @@ PART_SUFFIX: Final = ".part"
 # A long file is synced as it comes: all at its end would hold up the syncs of commits for seconds.
 _SYNC_SIZE_BYTES: Final = 32 * 1024 * 1024
 
-_logger = logging.getLogger("reactivedb")
+_logger = Log("reactivedb")
 
 
 class FileStore:
@@ -128,9 +129,10 @@ class FileStore:
                 raise StorageError("the database is closed - open it again", code="DatabaseClosed")
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="reactivedb-files-"))
+                self._folder.chmod(FOLDER_MODE)  # a umask may have taken it from its owner too
             elif not self._ready:
                 try:
-                    self._folder.mkdir(exist_ok=True)
+                    make_owned_folder(self._folder)
                     sync_folder(self._folder.parent)
                 except OSError as error:
                     raise from_os_error(error, self._folder, "make the folder of its files") from error
@@ -148,8 +150,8 @@ class PartialFile:
         self._unsynced_size_bytes = 0
         self.size_bytes = 0
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor: int | None = os.open(self._part, flags, 0o666)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            self._descriptor: int | None = open_owned(self._part, flags)
         except OSError as error:
             raise from_os_error(error, self._part, "make a file") from error
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from reactivedb.errors import StorageError
 
+from .owner_only import FILE_MODE, make_owned_file
 from .sqlite_errors import from_os_error
 
 
@@ -26,7 +27,8 @@ class FileLock:
     def __init__(self, database: Path) -> None:
         self.path = database.with_name(database.name + ".lock")
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            make_owned_file(self.path)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         except OSError as error:
             raise from_os_error(error, database, "make its lock file") from error
         try:
@@ -48,6 +50,12 @@ class FileLock:
 
     def release(self) -> None:
         os.ftruncate(self._descriptor, 0)
+        # A forked process may hold the same open file: closing ours would not release the lock.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+
+    def leave_to_parent(self) -> None:
+        """Called in a forked process: the lock is the parent's alone, and ends with it."""
         os.close(self._descriptor)
 
     def _write_holder(self) -> None:

@@ -182,6 +182,10 @@ class MemoryStorage:
         del self._log[self._flushed_log_length :]
         self._last_ts = self._flushed_ts
 
+    @property
+    def flushed_ts(self) -> int:
+        return self._flushed_ts
+
     def get(self, table_number: int, id: str) -> StoredVersion | None:
         self._check_open()
         documents = self._documents.get(table_number)

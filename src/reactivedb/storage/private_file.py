@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import StorageError
+from .owner_only import open_owned
 from .wal_sync import sync_data, sync_folder
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -24,7 +25,7 @@ def write_private(file: Path, text: str) -> None:
     new = file.with_name(f"{file.name}.new")
     try:
         new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        with os.fdopen(open_owned(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as stream:
             stream.write(text)
             stream.flush()
             sync_data(stream.fileno())

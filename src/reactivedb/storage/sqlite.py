@@ -22,16 +22,15 @@ from typing import Any
 import apsw
 
 from reactivedb.errors import StorageError
+from reactivedb.limits import MIB
 
-from . import sqlite_outcomes, sqlite_schema
+from . import fork, sqlite_outcomes, sqlite_schema
 from .contract import (
     Catalog,
     Commit,
     DocumentWrite,
     IndexRow,
     LogExtent,
-    Outcome,
-    StoredVersion,
     TableRow,
 )
 from .lock import FileLock
@@ -41,17 +40,9 @@ from .sqlite_connection import SqlConnection
 from .sqlite_damage import what_was_read
 from .sqlite_errors import SQL_ERRORS, from_sqlite_error, storage_error
 from .sqlite_log import SqliteLog, positions_of
+from .sqlite_reader import LOG_COLUMNS, SqliteReader
 from .sqlite_state import (
-    COUNT,
-    COUNT_ALL,
-    GET,
-    GET_MANY,
-    GET_SOME,
-    SCAN,
-    SCAN_DOCUMENTS,
-    SCAN_TABLE,
     SqliteState,
-    reversed_order,
 )
 from .wal_damage import RELAXED
 from .wal_sync import WalSync
@@ -60,31 +51,22 @@ from .wal_sync import WalSync
 _CREATION_TIME = "storage.creation_time_max"
 _CREATION_TIME_TS = "storage.creation_time_max_ts"
 
+# What recorded answers may take of the page cache: some thousands of ordinary ones.
+_OUTCOME_BYTES_CACHED_MAX = 4 * MIB
 # Bytes are bound as they are and made text by SQLite: no copy through a Python string.
 _PUT_LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))"
 _PUT_INDEX = "REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_META = "REPLACE INTO meta VALUES (?, ?)"
 
-_SCAN_REVERSE = reversed_order(SCAN)
-_SCAN_DOCUMENTS_REVERSE = reversed_order(SCAN_DOCUMENTS)
-_SCAN_TABLE_REVERSE = reversed_order(SCAN_TABLE)
-_LOG_COLUMNS = "SELECT ts, position, table_number, id, prev_ts, CAST(value AS BLOB) FROM log "
-_LOG = _LOG_COLUMNS + "WHERE ts > ? ORDER BY ts, position LIMIT ?"
-_LOG_REST = _LOG_COLUMNS + "WHERE ts = ? AND position > ? ORDER BY position"
-_LOGGED = _LOG_COLUMNS + "WHERE ts = ? AND position IN (SELECT value FROM json_each(?)) ORDER BY position"
-_DELETED_AT = "SELECT max(ts) FROM log WHERE id = ? AND value IS NULL"
+_LOGGED = LOG_COLUMNS + "WHERE ts = ? AND position IN (SELECT value FROM json_each(?)) ORDER BY position"
 _LAST_TS = "SELECT max(coalesce((SELECT max(ts) FROM log), 0), coalesce((SELECT max(ts) FROM outcomes), 0))"
 _NEWEST_CREATED = (
     "SELECT value, max(json_extract(value, '$._creationTime')) FROM log "
     "WHERE ts > ? AND prev_ts IS NULL AND value IS NOT NULL"
 )
 
-# Greater than every text in SQLite's order: the upper bound of a scan without one.
-_ABOVE_ALL_TEXT = b""
-_ABOVE_ALL_KEYS = b"\xff"
 
-
-class SqliteStorage:
+class SqliteStorage(SqliteReader):
     """`Storage` over one SQLite file; see `contract.Storage`. Made by `sqlite_open.open_sqlite`."""
 
     def __init__(
@@ -113,6 +95,8 @@ class SqliteStorage:
         # Keeps `close` from taking the WAL's descriptor away under a sync.
         self._sync_lock = threading.Lock()
         self._last_ts = self._flushed_ts = 0
+        # Of recorded answers, since their pages were last let go of.
+        self._outcome_bytes = 0
         # How many groups were committed, and how many of them a sync has covered.
         self._group_count = self._synced_count = 0
         self._log = SqliteLog()
@@ -120,6 +104,17 @@ class SqliteStorage:
         self._checkpointed_pages = self._pages_written()
         # The next group may be the first of a WAL; the first page has to be in each (`page_checksums`).
         self._wal_is_moved = False
+        fork.keep_away(self)
+
+    def leave_to_parent(self) -> None:
+        """Called in a process that was forked while the file was open: nothing here touches the file again.
+
+        Closing SQLite's connection could remove the WAL under the parent, so it is never closed.
+        """
+        self._closed_because = "the process was forked and the file is the parent's"
+        self._released = True
+        fork.never_finalize(self._connection)
+        self._lock.leave_to_parent()
 
     def relax(self) -> None:
         """From now on `sync` does nothing: a power cut may take the last commits, a crash does not."""
@@ -233,6 +228,7 @@ class SqliteStorage:
             self._state.apply(self._write, commit)
             if commit.outcome is not None:
                 self._write.execute(sqlite_outcomes.PUT, sqlite_outcomes.to_row(commit.outcome))
+                self._outcome_bytes += len(commit.outcome.result)
             self._log.appended([len(row[5] or b"") for row in log])
             self._last_ts = ts
         except SQL_ERRORS as error:
@@ -258,6 +254,7 @@ class SqliteStorage:
         self._commit_group()
         self._flushed_ts = self._last_ts
         self._log.flushed()
+        self._forget_pages_of_outcomes()
         if self._pages_written() - self._checkpointed_pages >= self._checkpoint_pages:
             try:
                 self._move_wal(apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -273,6 +270,12 @@ class SqliteStorage:
         except SQL_ERRORS as error:
             raise self._group_failed(error, "write commits") from error
         self._group_count += 1
+
+    def _forget_pages_of_outcomes(self) -> None:
+        """Hardly any recorded answer is read again, so large ones shall not stay in the page cache."""
+        if self._outcome_bytes > _OUTCOME_BYTES_CACHED_MAX:
+            self._outcome_bytes = 0
+            self._connection.pragma("shrink_memory")
 
     def sync(self) -> None:
         self._sync_group(None)
@@ -294,6 +297,18 @@ class SqliteStorage:
     def rollback(self) -> None:
         self._check_open()
         self._abandon_group()
+        try:
+            [(last_ts,)] = self._read.execute(_LAST_TS).fetchall()
+        except apsw.Error:
+            return  # what cannot be read will say so to whoever needs it
+        if last_ts > self._flushed_ts:
+            # An exception came between the COMMIT and our note of it.
+            self._last_ts = self._flushed_ts = last_ts
+            self._log.load(self._read)
+
+    @property
+    def flushed_ts(self) -> int:
+        return self._flushed_ts
 
     def _begin(self) -> None:
         if self._closed_because is not None:
@@ -344,54 +359,9 @@ class SqliteStorage:
 
     # Reading
 
-    def get(self, table_number: int, id: str) -> StoredVersion | None:
-        rows = self._rows(GET, (table_number, id))
-        return StoredVersion(id, *rows[0]) if rows else None
-
-    def get_many(self, table_number: int, ids: Collection[str]) -> list[tuple[str, int, bytes]]:
-        if 0 < len(ids) <= len(GET_SOME):
-            return self._rows(GET_SOME[len(ids) - 1], (table_number, *ids))
-        return self._rows(GET_MANY, (table_number, json.dumps(list(ids))))
-
-    def scan(
-        self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
-    ) -> list[tuple[bytes, str]]:
-        return self._rows(_SCAN_REVERSE if reverse else SCAN, (index_number, low, high, limit))
-
-    def scan_documents(
-        self, index_number: int, low: bytes, high: bytes, table_number: int, *, reverse: bool, limit: int
-    ) -> list[tuple[bytes, str, int, bytes]]:
-        statement = _SCAN_DOCUMENTS_REVERSE if reverse else SCAN_DOCUMENTS
-        return self._rows(statement, (index_number, low, high, limit))
-
-    def scan_table(
-        self, table_number: int, low_id: str, high_id: str | None, *, reverse: bool = False, limit: int
-    ) -> list[StoredVersion]:
-        high = _ABOVE_ALL_TEXT if high_id is None else high_id
-        rows = self._rows(_SCAN_TABLE_REVERSE if reverse else SCAN_TABLE, (table_number, low_id, high, limit))
-        return [StoredVersion._make(row) for row in rows]
-
-    def count(self, index_number: int, low: bytes, high: bytes) -> int:
-        if not low and high >= _ABOVE_ALL_KEYS:
-            return self._rows(COUNT_ALL, (index_number,))[0][0]
-        return self._rows(COUNT, (index_number, low, high))[0][0]
-
-    def outcome(self, session_id: str, request_id: int) -> Outcome | None:
-        rows = self._rows(sqlite_outcomes.GET, (session_id, request_id))
-        return sqlite_outcomes.from_row(session_id, request_id, rows[0]) if rows else None
-
-    def requests_after(self, session_id: str, ts: int, *, newest: int) -> list[int]:
-        return [row[0] for row in self._rows(sqlite_outcomes.AFTER, (session_id, ts, newest))]
-
     def forget_outcomes(self, before_ts: int) -> int:
         self._run(sqlite_outcomes.FORGET, (before_ts,))
         return self._connection.changes()
-
-    def log(self, after_ts: int, *, limit: int) -> list[tuple[int, DocumentWrite]]:
-        rows = self._rows(_LOG, (after_ts, limit))
-        if rows and len(rows) == limit:
-            rows += self._rows(_LOG_REST, rows[-1][:2])
-        return [(row[0], DocumentWrite(*row[2:])) for row in rows]
 
     def logged(self, ts: int, ids: Collection[str]) -> list[DocumentWrite]:
         self._check_open()
@@ -401,9 +371,6 @@ class SqliteStorage:
             raise self._group_failed(error, "read the log") from error
         rows = self._rows(_LOGGED, (ts, json.dumps(positions)))
         return [DocumentWrite(*row[2:]) for row in rows]
-
-    def deleted_at(self, id: str) -> int | None:
-        return self._rows(_DELETED_AT, (id,))[0][0]
 
     def log_extent(self) -> LogExtent:
         self._check_open()
@@ -425,10 +392,6 @@ class SqliteStorage:
     def set_meta(self, key: str, value: str) -> None:
         self._run(_PUT_META, (key, value))
 
-    def get_meta(self, key: str) -> str | None:
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
-        return rows[0][0] if rows else None
-
     def check(self) -> list[str]:
         self._check_open()
         try:
@@ -442,6 +405,7 @@ class SqliteStorage:
         if self._released:
             return
         self._released = True
+        fork.let_go(self)
         try:
             if self._closed_because is None:
                 self._abandon_group()

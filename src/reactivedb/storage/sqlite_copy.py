@@ -11,8 +11,9 @@ from pathlib import Path
 
 import apsw
 
+from .owner_only import make_owned_file
 from .page_checksums import ChecksumVFS
-from .sqlite_errors import from_sqlite_error
+from .sqlite_errors import from_os_error, from_sqlite_error
 
 
 def copy_sqlite(source: str | os.PathLike[str], target: Path) -> None:
@@ -27,6 +28,7 @@ def copy_sqlite(source: str | os.PathLike[str], target: Path) -> None:
         reader = apsw.Connection(str(path), flags=flags, vfs=source_vfs.vfs_name)
         try:
             reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            make_owned_file(target)
             writer = apsw.Connection(str(target), vfs=target_vfs.vfs_name)
             try:
                 with writer.backup("main", reader, "main") as backup:
@@ -35,5 +37,7 @@ def copy_sqlite(source: str | os.PathLike[str], target: Path) -> None:
                 writer.close()
         finally:
             reader.close()
+    except OSError as error:
+        raise from_os_error(error, target, "copy the database") from error
     except apsw.Error as error:
         raise from_sqlite_error(error, path, "copy the database", system_errno=0) from error

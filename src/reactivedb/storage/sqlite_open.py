@@ -18,6 +18,7 @@ from reactivedb.errors import StorageError
 
 from . import sqlite_schema
 from .lock import FileLock
+from .owner_only import make_owned_file, tighten_database
 from .page_checksums import RESERVED_BYTES, ChecksumVFS
 from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
@@ -62,9 +63,12 @@ def open_sqlite(
         try:
             # Held, so no connection of this process has locks that closing the file would drop.
             sqlite_schema.refuse_newer(database)
+            # SQLite gives its WAL and shared memory the mode of the database.
+            make_owned_file(database)
             connection = _connect(database, checked.vfs_name)
             undo.callback(connection.close, True)
             _prepare(connection, database)
+            tighten_database(database)
             wal = open_wal(Path(str(database) + "-wal"))
             undo.callback(wal.close)
             storage = SqliteStorage(

@@ -19,47 +19,24 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from ..engine import DocumentChange, Engine
-from ..errors import LimitExceededError, RequestError
+from ..engine import DocumentChange, Engine, ReadSet
+from ..errors import LimitExceededError
 from ..functions import CallError, Identity, Kind, Runner, RunResult, encoded_result
 from ..protocol import normalize_path
-from ..values import Value, encode
+from ..user_code import contained
+from ..values import Value, decode, decoded_size_bytes, encode
 from .lanes import Lanes
+from .result import Result
+from .second_tries import SecondTries
 from .tracker import Tracker, Watch
 
-# What an entry with one read takes beside its result (measured, `benchmarks/bench_slow_clients.py`).
+# What an entry with a few reads takes beside its result (measured, `benchmarks/bench_slow_clients.py`).
 _ENTRY_SIZE_BYTES = 3 * 1024
 
-# Path, encoded arguments, and whether internal functions may answer.
-QueryKey: TypeAlias = tuple[str, bytes, bool]
+# Path, encoded arguments, whether internal functions may answer, and whether its holders want decoded values.
+QueryKey: TypeAlias = tuple[str, bytes, bool, bool]
 # Where an entry is found: its query, its journal, and whose it is: None if no identity went into it.
 Place: TypeAlias = tuple[QueryKey, str | None, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One result of a live query, shared by all its holders. `json` or `error` is what counts."""
-
-    json: bytes | None
-    error: CallError | None
-    log_lines: tuple[str, ...]
-    # The run itself, for holders in this process: they want the objects, not the text.
-    run: RunResult | None
-    # The ends of its pages, which a client gives back when it asks again.
-    journal: str | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.json or b"")
-
-    def same_as(self, other: Result | None) -> bool:
-        return (
-            other is not None
-            and self.json == other.json
-            and self.error == other.error
-            and self.log_lines == other.log_lines
-            and self.journal == other.journal
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +66,6 @@ class LiveQuery:
     """One query that somebody holds."""
 
     __slots__ = (
-        "args",
         "began_anew",
         "cause",
         "holders",
@@ -97,15 +73,15 @@ class LiveQuery:
         "identity_bound",
         "journal",
         "key",
+        "reads_size_bytes",
         "result",
         "run_count",
         "stale",
         "watches",
     )
 
-    def __init__(self, key: QueryKey, args: Value, identity: Identity, journal: str | None) -> None:
+    def __init__(self, key: QueryKey, identity: Identity, journal: str | None) -> None:
         self.key = key
-        self.args = args
         self.identity = identity
         # Given to the next run.
         self.journal = journal
@@ -119,6 +95,8 @@ class LiveQuery:
         self.cause: Cause | None = None
         self.holders: dict[Holder, None] = {}
         self.watches: list[Watch[LiveQuery]] = []
+        # What these take in memory.
+        self.reads_size_bytes = 0
 
     @property
     def path(self) -> str:
@@ -127,6 +105,16 @@ class LiveQuery:
     @property
     def args_size_bytes(self) -> int:
         return len(self.key[1])
+
+    @property
+    def keeps_value(self) -> bool:
+        """Its holders are in this process, and want the objects."""
+        return self.key[3]
+
+    @property
+    def size_bytes(self) -> int:
+        """What it keeps beside its arguments and what any entry takes."""
+        return 0 if self.result is None else _kept_size_bytes(self.result, self.reads_size_bytes)
 
     @property
     def place(self) -> Place:
@@ -161,10 +149,11 @@ class QueryCache:
         self._live: dict[LiveQuery, list[Place]] = {}
         self._at: dict[Place, LiveQuery] = {}
         self._stale: Lanes[LiveQuery] = Lanes()
+        self.tries: SecondTries[LiveQuery] = SecondTries(engine.limits, engine.clock.now_ns)
         # Nobody holds these any more, but they are still true: kept in case somebody asks again.
         self._idle: OrderedDict[LiveQuery, int] = OrderedDict()
         self._idle_size_bytes = 0
-        # Of all results, held or idle.
+        # Of all results and what they rest on, held or idle.
         self._results_size_bytes = 0
         # Runs after the first one of a live query, and how many of these gave what their holders had.
         self.rerun_count = 0
@@ -185,10 +174,19 @@ class QueryCache:
     def tracker(self) -> Tracker[LiveQuery]:
         return self._tracker
 
-    def hold(self, path: str, args: Value, holder: Holder, *, journal: str | None = None) -> LiveQuery:
+    def hold(
+        self,
+        path: str,
+        args: Value,
+        holder: Holder,
+        *,
+        journal: str | None = None,
+        keeps_value: bool = False,
+    ) -> LiveQuery:
         """Find or make the live query for a holder. It may be stale: `refresh` runs it.
 
-        With the journal of an earlier result its pages end where they did then.
+        With the journal of an earlier result its pages end where they did then. With `keeps_value` its result
+        has the function's own value beside the text.
 
         Path and arguments need not fit any function: the result then says what is wrong, and changes when
         a reload of the application brings the function.
@@ -196,15 +194,21 @@ class QueryCache:
         Raises:
             ValidationError: `InvalidFunctionPath`.
         """
-        key = normalize_path(path), encode(args), holder.identity.is_admin
+        key = normalize_path(path), encode(args), holder.identity.is_admin, keeps_value
         # A result that a commit has touched in between is not what a first asking would be given.
         self.invalidate()
-        return self._hold(key, args, holder, journal)
+        return self._hold(key, holder, journal)
 
-    def _hold(self, key: QueryKey, args: Value, holder: Holder, journal: str | None) -> LiveQuery:
+    def hold_as(self, live: LiveQuery, holder: Holder) -> LiveQuery:
+        """The same query, for a holder whose identity has changed."""
+        path, args, _, keeps_value = live.key
+        self.invalidate()
+        return self._hold((path, args, holder.identity.is_admin, keeps_value), holder, live.journal)
+
+    def _hold(self, key: QueryKey, holder: Holder, journal: str | None) -> LiveQuery:
         live = self._at.get((key, journal, holder.identity.cache_key)) or self._at.get((key, journal, None))
         if live is None:
-            live = LiveQuery(key, args, holder.identity, journal)
+            live = LiveQuery(key, holder.identity, journal)
             self._stale.add(live, holder.owner)
             self._put(live)
         self._give(live, holder)
@@ -232,10 +236,11 @@ class QueryCache:
         live.holders.pop(holder, None)
         if live.holders:
             return
-        if live.stale or live.result is None:
+        # One that was stopped for its time may be right when somebody asks again.
+        if live.stale or live.result is None or live in self.tries:
             self._drop(live)
             return
-        size = live.result.size_bytes + _ENTRY_SIZE_BYTES
+        size = live.size_bytes + live.args_size_bytes + _ENTRY_SIZE_BYTES
         self._idle[live] = size
         self._idle_size_bytes += size
         while self._idle and self._idle_size_bytes > self._engine.limits.idle_result_size_bytes_max:
@@ -246,19 +251,21 @@ class QueryCache:
     def _drop(self, live: LiveQuery) -> None:
         if live in self._idle:
             self._idle_size_bytes -= self._idle.pop(live)
-        self._put_result(live, None)
+        self._put_result(live, None, reads_size_bytes=0)
         # One commit may touch it in several ways; what was dropped is not marked once more.
         live.stale = True
         self._tracker.forget(live.watches)
         live.watches = []
         self._stale.discard(live)
+        self.tries.forget(live)
         for place in self._live.pop(live):
             del self._at[place]
 
-    def _put_result(self, live: LiveQuery, result: Result | None) -> None:
-        for each, sign in ((live.result, -1), (result, 1)):
-            self._results_size_bytes += 0 if each is None else sign * each.size_bytes
+    def _put_result(self, live: LiveQuery, result: Result | None, *, reads_size_bytes: int) -> None:
+        self._results_size_bytes -= live.size_bytes
         live.result = result
+        live.reads_size_bytes = reads_size_bytes
+        self._results_size_bytes += live.size_bytes
 
     def invalidate(self) -> None:
         """Mark what new commits touch."""
@@ -290,6 +297,14 @@ class QueryCache:
         if live.began_anew:
             self._put(live)
 
+    def try_again(self) -> bool:
+        """Mark what was stopped for its time and is due; True if there was any."""
+        due = self.tries.take_due()
+        for live in due:
+            if not live.stale:
+                self._mark_stale(live)
+        return bool(due)
+
     def refresh(self, *, budget_s: float = math.inf) -> None:
         """Run what is stale at the newest state, and tell those who hold what has changed.
 
@@ -312,17 +327,21 @@ class QueryCache:
         began = time.perf_counter()
         run = self._run_function(live)
         self._on_run(live, run, time.perf_counter() - began)
+        self.tries.ran(live, run.error)
         if run.saw_identity and not live.identity_bound:
             live.identity_bound = True
             self._hide(live)
             self._part(live)
-        result = self._result_of(live, run)
-        assert run.read_set is not None
-        live.watches = self._tracker.watch(live, run.read_set, live.watches)
+        result, read_set = self._result_of(live, run)
+        live.watches = self._tracker.watch(live, read_set, live.watches)
         live.began_anew = live.journal is None
         live.journal = result.journal
-        if not result.same_as(live.result):
-            self._put_result(live, result)
+        reads_size_bytes = _size_of_reads(live, read_set)
+        is_new = not result.same_as(live.result)
+        # The value may be another one though its text is the same.
+        kept = result if is_new or live.keeps_value else live.result
+        self._put_result(live, kept, reads_size_bytes=reads_size_bytes)
+        if is_new:
             for holder in list(live.holders):
                 holder.changed(live)
         else:
@@ -357,33 +376,49 @@ class QueryCache:
         self._put(stays)
 
     def _run_function(self, live: LiveQuery) -> RunResult:
-        path, _, internal = live.key
+        path, args, internal, _ = live.key
         try:
             definition = self._runner.registry.find(path, Kind.QUERY, internal=internal)
-            named = self._runner.parse(definition, live.args)
-        except RequestError as error:
+            named = self._runner.parse(definition, decode(args))
+        except BaseException as error:  # validators of the arguments may raise anything
             transaction = self._engine.begin()
             transaction.finished = True
-            return RunResult(transaction.base_ts, error=error, read_set=transaction.read_set)
+            return RunResult(transaction.base_ts, error=contained(error), read_set=transaction.read_set)
         return self._runner.query(definition, named, live.identity, journal=live.journal)
 
-    def _result_of(self, live: LiveQuery, run: RunResult) -> Result:
+    def _result_of(self, live: LiveQuery, run: RunResult) -> tuple[Result, ReadSet]:
+        """What is kept of a run: its result, and what has to change for it to run again."""
         lines = tuple(run.log_lines)
+        read_set = run.read_set
+        assert read_set is not None
         error = run.error
         if error is None:
             try:
                 json = encoded_result(run, self._engine.limits)
-                self._check_room(len(json) - (live.result.size_bytes if live.result is not None else 0))
-                return Result(json, None, lines, run, run.journal)
-            except RequestError as refusal:  # a result that cannot be sent or held fails like any other run
-                error = refusal
-                run = RunResult(run.ts, error=error, log_lines=run.log_lines)
+                result = Result(json, None, lines, journal=run.journal)
+                if live.keeps_value:
+                    result = result.with_value(run.value)
+                self._check_room(live, result, read_set)
+                return result, read_set
+            except BaseException as refusal:  # a result that cannot be sent or held fails as any other run
+                error, lines = contained(refusal), ()
         # A failed run leaves the ends of the pages where they were.
-        return Result(None, self._describe(live.path, error), lines, run, live.journal)
+        result = self._failure(live, error, lines)
+        try:
+            self._check_room(live, result, read_set)
+        except LimitExceededError as refusal:
+            # There is no room for knowing what exactly it rests on: any change of these indexes may matter.
+            result, read_set = self._failure(live, refusal, ()), read_set.whole_indexes()
+        return result, read_set
 
-    def _check_room(self, more_bytes: int) -> None:
+    def _failure(self, live: LiveQuery, error: BaseException, lines: tuple[str, ...]) -> Result:
+        result = Result(None, self._describe(live.path, error), lines, journal=live.journal)
+        return result.with_raised(error) if live.keeps_value else result
+
+    def _check_room(self, live: LiveQuery, result: Result, read_set: ReadSet) -> None:
         """Whoever follows the same query shares its result, so this bounds what is really kept."""
         maximum = self._engine.limits.live_results_size_bytes_max
+        more_bytes = _kept_size_bytes(result, _size_of_reads(live, read_set)) - live.size_bytes
         asked = self._results_size_bytes + more_bytes
         if asked > maximum and more_bytes > 0:
             raise LimitExceededError(
@@ -400,7 +435,7 @@ class QueryCache:
         for holder in list(live.holders):
             if holder.identity.cache_key != live.identity.cache_key:
                 live.holders.pop(holder)
-                holder.changed(self._hold(live.key, live.args, holder, live.journal))
+                holder.changed(self._hold(live.key, holder, live.journal))
 
     def reload(self, runner: Runner) -> None:
         """The application has changed: everything runs again, by path."""
@@ -411,6 +446,7 @@ class QueryCache:
         """Assert the invariants that hold between calls."""
         self._tracker.check()
         self._stale.check()
+        assert all(live in self._live for live in self.tries)
         watched = 0
         for live, places in self._live.items():
             assert live.place in places
@@ -422,5 +458,15 @@ class QueryCache:
         assert len(self._at) == sum(map(len, self._live.values()))
         assert watched == len(self._tracker)
         assert self._idle_size_bytes == sum(self._idle.values())
-        results = [live.result for live in self._live if live.result is not None]
-        assert self._results_size_bytes == sum(result.size_bytes for result in results)
+        assert self._results_size_bytes == sum(live.size_bytes for live in self._live)
+
+
+def _kept_size_bytes(result: Result, reads_size_bytes: int) -> int:
+    """A result and what it rests on, as far as that is more than any entry takes."""
+    return result.size_bytes + max(0, result.beside_size_bytes + reads_size_bytes - _ENTRY_SIZE_BYTES)
+
+
+def _size_of_reads(live: LiveQuery, read_set: ReadSet) -> int:
+    """What watching all of them takes; a predicate may hold on to the arguments in their decoded form."""
+    args_bytes = decoded_size_bytes(live.key[1]) if read_set.has_predicates else 0
+    return read_set.size_bytes + args_bytes

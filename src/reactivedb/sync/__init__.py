@@ -1,5 +1,6 @@
 """The sync protocol, without a socket: one session per connection."""
 
-from .session import ClientKind, Session, Transport
+from .session import Session
+from .transport import ClientKind, Transport
 
 __all__ = ["ClientKind", "Session", "Transport"]

@@ -8,7 +8,6 @@ the user asks `has_expired` before.
 
 from __future__ import annotations
 
-import logging
 from typing import Protocol
 
 import anyio
@@ -17,9 +16,11 @@ from ..app import Runtime
 from ..auth import Verified
 from ..errors import AuthenticationError, AuthProviderError, ValidationError
 from ..functions import ADMIN, ANONYMOUS, Identity
+from ..log import Log
+from ..values import dumps
 from .messages import Authenticate
 
-_logger = logging.getLogger("reactivedb")
+_logger = Log("reactivedb")
 
 
 class Owner(Protocol):
@@ -84,10 +85,17 @@ class Credentials:
 
     def _admin(self, message: Authenticate) -> Identity:
         """Raises: AuthenticationError."""
-        if not self._runtime.is_admin_key(message.value or ""):
+        shown, size_bytes_max = message.value or "", self._runtime.limits.token_size_bytes_max
+        if len(shown) > size_bytes_max or not self._runtime.is_admin_key(shown):
             raise AuthenticationError("the admin key is not this deployment's", code="BadDeployKey")
         if message.impersonating is None:
             return ADMIN
+        # Kept as long as the connection, and with each result that is this user's own.
+        if (size_bytes := len(dumps(message.impersonating))) > size_bytes_max:
+            raise AuthenticationError(
+                f"expected an identity to act as of at most {size_bytes_max} bytes, got {size_bytes}",
+                code="InvalidIdentity",
+            )
         try:
             return Identity.acting_as(message.impersonating)
         except ValidationError as error:

@@ -37,7 +37,8 @@ class Followed:
         self._runtime = runtime
         self._caller = caller
         self._query_set = runtime.query_set(on_change)
-        self._args_size_bytes = 0
+        # Of each query that is followed, the texts that the client gave for it.
+        self._sizes_bytes: dict[int, int] = {}
         self._removed: list[int] = []
         # The failures of queries that cannot be followed, and which of them are to be told.
         self._failures: dict[int, QueryChange] = {}
@@ -60,19 +61,23 @@ class Followed:
             if len(self._failures) >= self._runtime.limits.queries_per_client_max:
                 raise self._too_many("more queries fail than may be followed") from None
             failure = describe(error, request_id=request_id, production=self._runtime.production)
-            told = QueryChange(change.query_id, Result(None, failure, (), None))
+            told = QueryChange(change.query_id, Result(None, failure, ()))
             self._failures[change.query_id] = self._untold[change.query_id] = told
 
     def _follow(self, change: Add, identity: Identity) -> None:
         """Raises: RequestError; the query is not followed then."""
         args = args_of(change.args, self._runtime.limits)
-        live = self._query_set.add(change.query_id, change.path, args, identity, journal=change.journal)
+        journal = change.journal
+        if journal is not None and len(journal) > self._runtime.limits.journal_length_max:
+            journal = None
+        live = self._query_set.add(change.query_id, change.path, args, identity, journal=journal)
+        size_bytes = live.args_size_bytes + len(journal or "")
         try:
-            self._caller.take(Resource.QUERIES, size_bytes=live.args_size_bytes)
+            self._caller.take(Resource.QUERIES, size_bytes=size_bytes)
         except LimitExceededError:
             self._query_set.remove(change.query_id)
             raise
-        self._args_size_bytes += live.args_size_bytes
+        self._sizes_bytes[change.query_id] = size_bytes
 
     def remove(self, change: Remove) -> None:
         """Follow it no longer.
@@ -84,10 +89,9 @@ class Followed:
         if self._failures.pop(change.query_id, None) is not None:
             self._untold.pop(change.query_id, None)
         elif change.query_id in self._query_set:
-            size_bytes = self._query_set.live(change.query_id).args_size_bytes
             self._query_set.remove(change.query_id)
+            size_bytes = self._sizes_bytes.pop(change.query_id)
             self._caller.give_back(Resource.QUERIES, size_bytes=size_bytes)
-            self._args_size_bytes -= size_bytes
         else:
             raise ProtocolError(f"query {change.query_id} is not followed", code="UnknownQueryId")
         self._removed.append(change.query_id)
@@ -108,6 +112,10 @@ class Followed:
         """All of it is true at one moment."""
         return self._query_set.is_current
 
+    def news_size_bytes(self, size_of: Callable[[bytes], int] = len) -> int:
+        """About how long what is to be told is."""
+        return self._query_set.changes_size_bytes(size_of)
+
     def take_news(self) -> News:
         """What is to be told; call it when all `is_current`."""
         untold, self._untold = self._untold, {}
@@ -123,7 +131,8 @@ class Followed:
 
     def clear(self) -> None:
         """The connection has ended."""
-        self._caller.give_back(Resource.QUERIES, len(self._query_set), size_bytes=self._args_size_bytes)
-        self._args_size_bytes = 0
+        size_bytes = sum(self._sizes_bytes.values())
+        self._caller.give_back(Resource.QUERIES, len(self._query_set), size_bytes=size_bytes)
+        self._sizes_bytes.clear()
         with self._runtime.engine.lock:
             self._query_set.clear()

@@ -7,15 +7,17 @@ Unknown fields and unknown `Event`s are ignored, everything else outside the gra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, TypeAlias, cast
 
 from ..errors import ProtocolError
 from ..functions import CallError, without_surrogates
-from ..protocol import decode_ts, encode_ts
+from ..protocol import PATH_LENGTH_MAX, decode_ts, encode_ts
 from ..subscriptions import QueryChange
-from ..values import dumps
+from ..text import quoted
+from ..values import dumps, redacted, unshown
 
 UINT32_MAX = 2**32 - 1
 Parts: TypeAlias = Sequence[bytes]
@@ -33,7 +35,7 @@ class Connect:
 class Authenticate:
     base_version: int
     token_type: str
-    value: str | None
+    value: str | None = field(repr=False)
     impersonating: dict[str, Any] | None
 
 
@@ -66,6 +68,10 @@ class Call:
     path: str
     args: object
 
+    def without_args(self) -> Call:
+        """As much of it as its answer needs."""
+        return Call(self.is_action, self.request_id, self.path, None)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -83,9 +89,7 @@ def parse_client_message(tree: object) -> ClientMessage:
     match fields.get("type"):
         case "Mutation" | "Action" as kind:
             _check_component(fields)
-            return Call(
-                kind == "Action", _uint(fields, "requestId"), _text(fields, "udfPath"), fields.get("args")
-            )
+            return Call(kind == "Action", _uint(fields, "requestId"), _path(fields), fields.get("args"))
         case "ModifyQuerySet":
             return _modify_query_set(fields)
         case "Connect":
@@ -118,9 +122,7 @@ def _modify_query_set(fields: dict[str, object]) -> ModifyQuerySet:
                 journal = change.get("journal")
                 if journal is not None and not isinstance(journal, str):
                     raise _malformed("`journal` is a string or null", journal)
-                parsed.append(
-                    Add(_uint(change, "queryId"), _text(change, "udfPath"), change.get("args"), journal)
-                )
+                parsed.append(Add(_uint(change, "queryId"), _path(change), change.get("args"), journal))
             case "Remove":
                 parsed.append(Remove(_uint(change, "queryId")))
             case other:
@@ -132,7 +134,11 @@ def _authenticate(fields: dict[str, object]) -> Authenticate:
     token_type = _text(fields, "tokenType")
     if token_type not in ("Admin", "User", "None"):
         raise _malformed("`tokenType` is Admin, User or None", token_type)
-    value = None if token_type == "None" else _text(fields, "value")
+    value = None if token_type == "None" else fields.get("value")
+    if value is not None and not isinstance(value, str):
+        raise _malformed("`value` is a string", unshown(value))
+    if value is None and token_type != "None":
+        raise _malformed("`value` is a string", value)
     impersonating = fields.get("impersonating")
     if impersonating is not None and not isinstance(impersonating, dict):
         raise _malformed("`impersonating` is an object", impersonating)
@@ -164,8 +170,13 @@ def _text(fields: dict[str, object], name: str) -> str:
     return value
 
 
+def _path(fields: dict[str, object]) -> str:
+    """A function's path; of one that is too long, enough to be refused."""
+    return _text(fields, "udfPath")[: PATH_LENGTH_MAX + 1]
+
+
 def _malformed(expected: str, got: object) -> ProtocolError:
-    return ProtocolError(f"{expected}, got `{str(got)[:100]}`", code="MalformedMessage")
+    return ProtocolError(f"{expected}, got `{redacted(quoted(got, 1000))[:100]}`", code="MalformedMessage")
 
 
 # Server messages
@@ -246,21 +257,26 @@ def response(
     ]
 
 
-def chunks(message: bytes, size: int, transition_id: str) -> list[bytes]:
-    """A large transition as `TransitionChunk`s (b.6); no chunk ends inside of a character."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(message):
-        end = min(start + size, len(message))
+def chunks(message: bytes, size: int, transition_id: str) -> Iterator[bytes]:
+    """A large transition as `TransitionChunk`s (b.6), one by one; none ends inside of a character."""
+    ends = [0]
+    while ends[-1] < len(message):
+        end = min(ends[-1] + size, len(message))
         while end < len(message) and message[end] & 0xC0 == 0x80:
             end -= 1
-        pieces.append(message[start:end].decode())
-        start = end
-    return [
-        b'{"type":"TransitionChunk","chunk":%b,"partNumber":%d,"totalParts":%d,"transitionId":%b}'
-        % (dumps(piece), number, len(pieces), dumps(transition_id))
-        for number, piece in enumerate(pieces)
-    ]
+        ends.append(end)
+    for number, (start, end) in enumerate(pairwise(ends)):
+        yield b'{"type":"TransitionChunk","chunk":%b,"partNumber":%d,"totalParts":%d,"transitionId":%b}' % (
+            dumps(message[start:end].decode()),
+            number,
+            len(ends) - 1,
+            dumps(transition_id),
+        )
+
+
+def chunked_size_bytes(text: bytes) -> int:
+    """How long a part of a transition is inside of chunks, where it is text once more."""
+    return len(text) + text.count(b'"') + text.count(b"\\")
 
 
 def auth_error(message: str, *, base_version: int, attempted: bool) -> bytes:

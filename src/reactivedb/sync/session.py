@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
 from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import Protocol
+from functools import partial
 
-from ..app import Caller, CallResult, Pending, Runtime
+from ..app import Caller, CallResult, Pending, Runtime, Work
 from ..errors import (
     AuthenticationError,
     AuthProviderError,
@@ -24,49 +22,25 @@ from ..errors import (
     StorageError,
     ValidationError,
 )
-from ..functions import Identity, RequestKey, request_id_of
-from ..values import loads
+from ..functions import Identity, RequestKey, RunResult, request_id_of
+from ..limits import KIB
+from ..log import Log
+from ..user_code import contained
+from ..values import decoded_size_bytes, is_light, is_object, loads, outline
 from . import messages
 from .credentials import Credentials
 from .followed import Followed
+from .large import read_in_turns
 from .messages import Add, Authenticate, Call, Connect, Event, ModifyQuerySet, Remove, Version
 from .replay import Replay
+from .transport import ClientKind, Transport
+from .unread import Unread
 
+# Smaller transitions are sent without asking for room.
+_UNPROMISED_BYTES_MAX = 64 * KIB
 _SESSION_ID = re.compile(r"[0-9A-Za-z._:-]{1,100}")
 
-
-class Transport(Protocol):
-    """How a session's messages reach the peer."""
-
-    def send(self, parts: Sequence[bytes]) -> None:
-        """Send one text message, given in pieces of UTF-8. Never blocks, never raises."""
-        ...
-
-    def close(self, code: int, reason: str) -> None:
-        """Close after what was sent."""
-        ...
-
-    @property
-    def writable(self) -> bool:
-        """False while the peer takes nothing more; `Session.writable_again` follows."""
-        ...
-
-
-class ClientKind(Enum):
-    """What the peer can read."""
-
-    # npm from 1.28 on puts `TransitionChunk`s together.
-    CHUNKS = "chunks"
-    # PyPI and older ones get one message, in continuation frames if it is large.
-    WHOLE = "whole"
-
-    @staticmethod
-    def from_request(path_version: str | None, convex_client_header: str | None) -> ClientKind:
-        """Told from the version in the path (`/api/1.48.0/sync`) and the `Convex-Client` header."""
-        if convex_client_header and not convex_client_header.startswith("npm"):
-            return ClientKind.WHOLE
-        found = re.match(r"(\d+)\.(\d+)", path_version or "")
-        return ClientKind.CHUNKS if found and (int(found[1]), int(found[2])) >= (1, 28) else ClientKind.WHOLE
+_logger = Log("reactivedb.server")
 
 
 class Session:
@@ -82,22 +56,24 @@ class Session:
         self._client = client
         self._session_id: str | None = None
         self._credentials = Credentials(runtime, self)
-        # What came while a token was being verified, and how large it is.
-        self._unread: deque[str | bytes] = deque()
-        self._unread_size = 0
+        self._unread = Unread(self._caller, runtime.limits)
         # What the client has been told, and what it has asked for.
         self._version = Version()
         self._query_set_version = 0
         self._identity_version = 0
         self._followed = Followed(runtime, self._caller, on_change=self._due)
-        # Of the message that is being handled.
-        self._frame_size_bytes = 0
+        # The message that is being handled.
+        self._frame: str | bytes = b""
+        # A large message that is being read, in turns.
+        self._work: Work | None = None
         self._owed = False
         self._observed_ts = 0
         self._replay = Replay(self._due)
         self._mutations_pending = 0
         self._actions_running = 0
         self._transition_count = 0
+        # Of transitions that wait until what they tell is durable.
+        self._promised_bytes = 0
         self._ended = False
         # Since when its queries have not been all true at one moment.
         self._behind_since_s: float | None = None
@@ -107,40 +83,71 @@ class Session:
 
     # From the client
 
-    def receive(self, frame: str | bytes) -> None:
-        """Take one text message. Never raises and never waits; answers may be sent before it returns."""
+    def receive(self, frame: str | bytes) -> Work | None:
+        """Take one text message. Never raises and never waits; answers may be sent before it returns.
+
+        What it gives back is still to be done. Who gives it another message before that has ended has it
+        set aside, of which there may not be much.
+        """
         if self._ended:
-            return
-        if self._credentials.is_verifying:
+            return None
+        if self._credentials.is_verifying or self._work is not None:
             self._set_aside(frame)
         else:
             self._read(frame)
+        return self._work
 
     def _read(self, frame: str | bytes) -> None:
-        self._frame_size_bytes = len(frame)
+        light = is_light(frame)
+        if not light and is_object(frame):
+            done = partial(self._read_through, frame)
+            identity = self._credentials.identity
+            self._work = read_in_turns(self._runtime, self._caller, frame, identity, done=done)
+            return
+        self._runtime.turns.served(self._caller)
         try:
-            message = messages.parse_client_message(loads(frame))
-            self._handle(message)
+            self._take(loads(frame) if light else outline(frame), frame)
+        except ValidationError as error:
+            self._fatal(error.wire_text)
+
+    def _read_through(self, frame: str | bytes, tree: object) -> None:
+        """A large message was read, or could not be."""
+        self._work = None
+        try:
+            if isinstance(tree, ValidationError):
+                self._fatal(tree.wire_text)
+            elif not self._ended:
+                self._take(tree, frame)
+            self._read_on()
+        except BaseException as error:
+            # As on the direct way: this connection ends and no other.
+            contained(error)
+            _logger.exception("a message broke its session")
+            self._close(1011, "InternalServerError")
+
+    def _take(self, tree: object, frame: str | bytes) -> None:
+        self._frame = frame
+        try:
+            self._handle(messages.parse_client_message(tree))
         except (ProtocolError, ValidationError) as error:
             self._fatal(error.wire_text)
+        finally:
+            self._frame = b""
 
     def _set_aside(self, frame: str | bytes) -> None:
         """Who asks for this is not known yet."""
-        limits = self._runtime.limits
-        self._unread.append(frame)
-        self._unread_size += len(frame)
-        if (
-            len(self._unread) > limits.unread_messages_max
-            or self._unread_size > limits.message_size_bytes_max
-        ):
+        try:
+            self._unread.add(frame)
+        except LimitExceededError as error:
+            self._close(1013, error.wire_text)
+            return
+        if self._unread.is_too_much:
             self._refuse("unread_messages_max", "more messages wait for the token to be verified")
 
     def _read_on(self) -> None:
         """Read what was set aside, up to the next token that takes time."""
-        while self._unread and not self._ended and not self._credentials.is_verifying:
-            frame = self._unread.popleft()
-            self._unread_size -= len(frame)
-            self._read(frame)
+        while self._unread and not (self._ended or self._credentials.is_verifying or self._work):
+            self._read(self._unread.take())
 
     def receive_binary(self) -> None:
         """Binary frames are no part of the protocol."""
@@ -266,15 +273,16 @@ class Session:
         if self._mutations_pending >= self._runtime.limits.pending_mutations_max:
             self._refuse("pending_mutations_max", "as many mutations are waiting")
             return
-        pending = self._begin()
+        pending = self._begin(len(self._frame))
         if pending is None:
             return
         self._mutations_pending += 1
+        asked = call.without_args()
 
         def done(result: CallResult) -> None:
             self._mutations_pending -= 1
             pending.end()
-            self._respond(call, result)
+            self._respond(asked, result)
 
         self._start(self._runtime.start_mutation, call, pending, done)
 
@@ -282,7 +290,13 @@ class Session:
         if self._actions_running >= self._runtime.limits.running_actions_max:
             self._refuse("running_actions_max", "as many actions are running")
             return
-        pending = self._begin()
+        # An action has its arguments for as long as it runs, and not as text.
+        size_bytes = decoded_size_bytes(self._frame)
+        asked = call.without_args()
+        if size_bytes > self._runtime.limits.held_size_bytes_per_client_max:
+            self._respond(asked, self._too_large(call, size_bytes))
+            return
+        pending = self._begin(size_bytes)
         if pending is None:
             return
         self._actions_running += 1
@@ -290,14 +304,28 @@ class Session:
         def done(result: CallResult) -> None:
             self._actions_running -= 1
             pending.end()
-            self._respond(call, result)
+            self._respond(asked, result)
 
         self._start(self._runtime.start_action, call, pending, done)
 
-    def _begin(self) -> Pending | None:
-        """Have the request of the message in hand counted; None: it is refused, the connection closed."""
+    def _too_large(self, call: Call, size_bytes: int) -> CallResult:
+        """What is told of an action whose arguments a connection can never hold."""
+        maximum = self._runtime.limits.held_size_bytes_per_client_max
+        error = LimitExceededError(
+            f"`held_size_bytes_per_client_max` is {maximum} bytes of memory, the arguments of `{call.path}` "
+            f"would take about {size_bytes} - pass less, or store the data as a file and pass its id",
+            code="ArgumentsTooLarge",
+            limit="held_size_bytes_per_client_max",
+            maximum=maximum,
+            asked=size_bytes,
+        )
+        result = RunResult(0, error=error)
+        return self._runtime.answer(result, self._credentials.identity, self._request_id(call.request_id))
+
+    def _begin(self, size_bytes: int) -> Pending | None:
+        """Have a request that takes so much counted; None: it is refused, the connection closed."""
         try:
-            return self._caller.begin(self._frame_size_bytes)
+            return self._caller.begin(size_bytes)
         except LimitExceededError as error:
             self._close(1013, error.wire_text)
             return None
@@ -347,8 +375,12 @@ class Session:
             self._fall_behind()
             return None
         self._behind_since_s = None
+        promised_bytes = self._promise()
+        if promised_bytes is None:
+            return None
         news = self._followed.take_news()
         if not news.changes and not self._owed:
+            self._keep_promise(promised_bytes)
             return None
         self._owed = False
         query_set_version, identity_version = self._query_set_version, self._identity_version
@@ -356,6 +388,8 @@ class Session:
         def publish(error: StorageError | None) -> None:
             if self._ended:
                 return
+            if promised_bytes:
+                self._keep_promise(promised_bytes)
             if error is not None:
                 self._followed.take_back(news)
                 self._owe()
@@ -366,6 +400,24 @@ class Session:
             self._version = end
 
         return publish
+
+    def _promise(self) -> int | None:
+        """Have room for the next transition held; None: there is none, its client is told later."""
+        size_bytes = self._followed.news_size_bytes()
+        if size_bytes <= _UNPROMISED_BYTES_MAX:
+            return 0
+        if self._client is ClientKind.CHUNKS and size_bytes > self._runtime.limits.chunk_size_bytes:
+            size_bytes = self._followed.news_size_bytes(messages.chunked_size_bytes)
+        if not self._runtime.relief.promise(self._caller, size_bytes, self._due):
+            return None
+        self._promised_bytes += size_bytes
+        return size_bytes
+
+    def _keep_promise(self, size_bytes: int) -> None:
+        """What is sent is counted by the transport from now on."""
+        if size_bytes:
+            self._promised_bytes -= size_bytes
+            self._runtime.relief.sent(self._caller, size_bytes)
 
     def _fall_behind(self) -> None:
         """There was no time for all of its queries; the rest of them has the next turns."""
@@ -419,6 +471,8 @@ class Session:
             self._close(1013, self._runtime.admission.over(limit, why, word).wire_text)
 
     def _fatal(self, text: str) -> None:
+        if self._ended:
+            return
         self._transport.send((messages.fatal_error(text),))
         self._close(1000, text.partition(":")[0])
 
@@ -431,8 +485,12 @@ class Session:
 
     def _end(self) -> None:
         self._ended = True
+        if self._work is not None:
+            self._work.cancel()
         self._ping.cancel()
         self._credentials.close()
         self._replay.close()
         self._unread.clear()
+        self._keep_promise(self._promised_bytes)
+        self._runtime.relief.forget(self._caller)
         self._followed.clear()

@@ -1,6 +1,6 @@
 """What is a value, and how is it written: as JSON, as an index key, as a document id?"""
 
-from reactivedb.values.id import decode_id, encode_id
+from reactivedb.values.id import ID_LENGTH_MAX, decode_id, encode_id
 from reactivedb.values.json import (
     MalformedJson,
     decode,
@@ -12,29 +12,64 @@ from reactivedb.values.json import (
     to_jsonable,
 )
 from reactivedb.values.key import decode_key, encode_key, end_of_values, key_parts
+from reactivedb.values.pieces import (
+    Opener,
+    Steps,
+    is_light,
+    is_object,
+    is_small,
+    objects_of,
+    outline,
+    read_envelope,
+    read_fields,
+    read_value,
+    rewrite,
+)
+from reactivedb.values.sensitive import (
+    LOOKED_AT_MAX,
+    hides,
+    is_secret_name,
+    quoted,
+    redacted,
+    secrets_in,
+    unshown,
+    watch_logs,
+)
+from reactivedb.values.shape import check_shape, measured
 from reactivedb.values.value import (
     UNSET,
     Int64,
     MisfitError,
     Unset,
     Value,
+    abbreviated,
+    check_container,
     check_field_names,
     depth,
     normalize,
     size_bytes,
 )
+from reactivedb.values.weight import decoded_size_bytes
 
 __all__ = [
+    "ID_LENGTH_MAX",
+    "LOOKED_AT_MAX",
     "UNSET",
     "Int64",
     "MalformedJson",
     "MisfitError",
+    "Opener",
+    "Steps",
     "Unset",
     "Value",
+    "abbreviated",
+    "check_container",
     "check_field_names",
+    "check_shape",
     "decode",
     "decode_id",
     "decode_key",
+    "decoded_size_bytes",
     "depth",
     "dumps",
     "encode",
@@ -43,9 +78,26 @@ __all__ = [
     "encode_plain",
     "end_of_values",
     "from_jsonable",
+    "hides",
+    "is_light",
+    "is_object",
+    "is_secret_name",
+    "is_small",
     "key_parts",
     "loads",
+    "measured",
     "normalize",
+    "objects_of",
+    "outline",
+    "quoted",
+    "read_envelope",
+    "read_fields",
+    "read_value",
+    "redacted",
+    "rewrite",
+    "secrets_in",
     "size_bytes",
     "to_jsonable",
+    "unshown",
+    "watch_logs",
 ]

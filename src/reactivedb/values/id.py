@@ -18,7 +18,7 @@ RANDOM_SIZE_BYTES = 16
 TABLE_NUMBER_MAX = 2**32 - 1
 _FOOTER_SIZE_BYTES = 2
 _LENGTH_MIN = 31
-_LENGTH_MAX = 37
+ID_LENGTH_MAX = 37
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _STANDARD_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
@@ -50,7 +50,7 @@ def decode_id(text: str) -> tuple[int, bytes]:
     # Ids come from user code, where a document may be given in the place of its id.
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         _refuse_other(text)
-    if not (_LENGTH_MIN <= len(text) <= _LENGTH_MAX and text.isascii()):
+    if not (_LENGTH_MIN <= len(text) <= ID_LENGTH_MAX and text.isascii()):
         _refuse(text)
     try:
         number = int(text.encode().translate(_TO_DIGITS), 32)

@@ -23,6 +23,7 @@ import msgspec
 
 from reactivedb.errors import ValidationError
 from reactivedb.limits import Limits, active_limits
+from reactivedb.values.sensitive import unshown
 from reactivedb.values.value import (
     EXACT_INT_MAX,
     Int64,
@@ -37,6 +38,8 @@ from reactivedb.values.value import (
 
 _DOLLAR = ord("$")
 _BACKSLASH = ord("\\")
+# From here on it pays to ask for the kinds of an array's elements before they are looked at.
+_MANY = 16
 _INT64 = Struct("<q")
 _FLOAT64 = Struct("<d")
 
@@ -98,7 +101,7 @@ def from_jsonable(tree: Any, *, path: str = "", limits: Limits | None = None) ->
     """
     limits = limits or active_limits()
     try:
-        return _from_tree(tree, limits.value_depth_max, limits)
+        return from_tree(tree, limits.value_depth_max, limits)
     except MisfitError as misfit:
         raise misfit.located(path) from None
     except RecursionError:
@@ -217,6 +220,13 @@ def _map_object(value: dict[str, Any], convert: Callable[[Any], Any]) -> dict[st
 
 
 def _map_array(value: list[Any], convert: Callable[[Any], Any]) -> list[Any]:
+    # Most long arrays hold one kind of scalar; texts and numbers with a fraction need no change.
+    if len(value) >= _MANY:
+        kinds = set(map(type_of, value))
+        if kinds == {str}:
+            return value
+        if kinds == {float} and not any(map(float.is_integer, value)) and all(map(isfinite, value)):
+            return value
     return [item if type(item) is str else convert(item) for item in value]
 
 
@@ -254,7 +264,8 @@ def _find_surrogate(value: Any) -> MisfitError | None:
 # --- trees to values
 
 
-def _from_tree(tree: Any, depth_left: int, limits: Limits) -> Any:
+def from_tree(tree: Any, depth_left: int, limits: Limits) -> Any:
+    """The value that a parsed text stands for. Raises: `MisfitError`."""
     kind = type_of(tree)
     if kind is str:
         check_text(tree)
@@ -283,7 +294,7 @@ def _from_object(tree: dict[str, Any], depth_left: int, limits: Limits) -> Any:
         if item is None or kind is float or kind is bool or (kind is str and item.isascii()):
             continue
         try:
-            new = _from_tree(item, depth_left - 1, limits)
+            new = from_tree(item, depth_left - 1, limits)
         except MisfitError as misfit:
             misfit.trail.append(f".{key}")
             raise
@@ -296,14 +307,29 @@ def _from_object(tree: dict[str, Any], depth_left: int, limits: Limits) -> Any:
 
 def _from_array(tree: list[Any], depth_left: int, limits: Limits) -> list[Any]:
     check_container(len(tree), depth_left, limits, "elements")
+    if len(tree) >= _MANY and (scalars := _scalars(tree)) is not None:
+        return scalars
     items: list[Any] = []
     for item in tree:
         try:
-            items.append(_from_tree(item, depth_left - 1, limits))
+            items.append(from_tree(item, depth_left - 1, limits))
         except MisfitError as misfit:
             misfit.trail.append(f"[{len(items)}]")
             raise
     return items
+
+
+def _scalars(tree: list[Any]) -> list[Any] | None:
+    """What a long array of one kind of scalar stands for; None: its elements have to be looked at."""
+    kinds = set(map(type_of, tree))
+    if kinds == {float} or (kinds == {str} and all(map(str.isascii, tree))):
+        return tree
+    if kinds <= {int, float}:
+        try:
+            return list(map(float, tree))
+        except OverflowError:
+            return None  # The walk says which of them it is.
+    return None
 
 
 def _from_special(key: str, body: Any) -> Value:
@@ -330,8 +356,9 @@ def _special_bytes(key: str, body: Any, length: int | None = None) -> bytes:
             data = None  # not base64, or not ASCII: refused below
     if data is None or (length is not None and len(data) != length):
         expected = "base64 text" if length is None else f"the base64 text of {length} bytes"
+        # What is no base64 may be anything, such as a password of the wrong type.
         misfit = MisfitError(
-            "InvalidSpecialObject", expected, abbreviated(body), "use standard base64 with padding"
+            "InvalidSpecialObject", expected, unshown(body), "use standard base64 with padding"
         )
         misfit.trail.append(f".{key}")
         raise misfit

@@ -16,6 +16,8 @@ from typing_extensions import TypeAliasType
 
 from reactivedb.errors import ValidationError, ValueLimitError
 from reactivedb.limits import Limits, active_limits
+from reactivedb.text import beginning
+from reactivedb.values.sensitive import LOOKED_AT_MAX, is_secret_name, quoted
 
 # A real object at run time (not a string), so that an annotation `list[Value]` can be recognised.
 Value = TypeAliasType("Value", "bool | int | float | str | bytes | list[Value] | dict[str, Value] | None")
@@ -101,6 +103,8 @@ class MisfitError(Exception):
 
     def located(self, path: str) -> ValidationError:
         where = path + "".join(reversed(self.trail))
+        if self.bound is None and is_secret_name(where):
+            self.got = "one that is not shown"
         text = (
             f"expected {self.expected} at {f'`{where}`' if where else 'the top'}, got {self.got}"
             f" - {self.way_out}"
@@ -121,11 +125,10 @@ class MisfitError(Exception):
 
 def abbreviated(value: object) -> str:
     """`value` for an error message: never longer than a line."""
-    # Python refuses to print very long integers, and nobody wants to read them.
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
-    text = ascii(value)  # ASCII, so that a lone surrogate cannot break the message too
-    return f"`{text}`" if len(text) <= 80 else f"`{text[:76]}...`"
+    text = beginning(value, LOOKED_AT_MAX)  # ASCII, so that a lone surrogate cannot break the message too
+    return quoted(text, length_max=80)
 
 
 def normalize(value: object, *, path: str = "", limits: Limits | None = None, depth_used: int = 0) -> Value:
@@ -281,6 +284,8 @@ def check_container(length: int, depth_left: int, limits: Limits, noun: str) -> 
 # Names found good before: one C call then checks all names of an object. Only short names, and only so
 # many, because a caller may send any.
 _SHORT_NAME_LENGTH = 32
+# From here on it pays to ask for the kinds of an array's elements before they are looked at.
+_MANY = 16
 _KNOWN_NAME_COUNT_MAX = 8_192
 _known_names: set[object] = set()
 
@@ -341,6 +346,8 @@ def size_bytes(value: Any) -> int:
                 total += size_bytes(item)
         return total
     if kind is list:
+        if len(value) >= _MANY and set(map(type_of, value)) == {float}:
+            return 2 + 9 * len(value)
         return 2 + sum(map(size_bytes, value))
     if value is None or kind is bool:
         return 1

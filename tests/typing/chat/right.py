@@ -121,3 +121,17 @@ async def stores_files(ctx: rdb.ActionCtx, data: bytes) -> str:
     blob = await ctx.storage.get(file)
     assert_type(blob, rdb.Blob | None)
     return await ctx.storage.generate_upload_url()
+
+
+@rdb.action(thread=True)
+async def in_a_thread(ctx: rdb.ActionCtx, room_id: rdb.Id[rooms.Room]) -> int:
+    return len(await ctx.run_query(rooms.newest, room_id))
+
+
+@rdb.internal_action(thread=True, retry=rdb.Retry(max_attempts=2))
+async def retried_in_a_thread(ctx: rdb.ActionCtx, room_id: rdb.Id[rooms.Room]) -> None:
+    assert_type(await ctx.run_action(in_a_thread, room_id), int)
+
+
+def calls_it(chat: rdb.Database, room_id: rdb.Id[rooms.Room]) -> None:
+    assert_type(chat.action(in_a_thread, room_id), int)

@@ -54,6 +54,16 @@ def not_a_coroutine(ctx: rdb.ActionCtx) -> None:
     return None
 
 
+@rdb.action(thread=True)  # refused: an action in a thread is `async def` too
+def not_a_coroutine_either(ctx: rdb.ActionCtx) -> None:
+    return None
+
+
+@rdb.query(thread=True)  # refused: a query has no thread of its own
+def no_thread(ctx: rdb.QueryCtx) -> None:
+    return None
+
+
 @rdb.migration(Note)  # refused: another table's document
 def to_another_table(old: dict[str, Any]) -> Room:
     return Room(**old)

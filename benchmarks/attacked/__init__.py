@@ -1,0 +1,1 @@
+"""The application that is attacked, with bounds that the benchmark chooses."""
