@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ..clock import Clock, SystemClock, span_ns
 from ..errors import StorageError
 from ..limits import DEFAULT_LIMITS, Limits
-from ..storage import Commit, DocumentWrite, Outcome, Storage, StoredVersion
+from ..storage import CLOSED_FOR_GOOD, Commit, DocumentWrite, Outcome, Storage, StoredVersion
 from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
 from .counts import Counts
@@ -287,7 +287,10 @@ class Engine:
         try:
             yield
         except StorageError as error:
-            self.undo_open_group(error)
+            if error.code in CLOSED_FOR_GOOD:
+                self.abandon(error)
+            else:
+                self.undo_open_group(error)
             raise
         except BaseException as error:
             cut_short = f"undone, since `{type(error).__name__}` cut a commit short - send it again"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from ..errors import StorageError
+from ..storage import CLOSED_FOR_GOOD
 from ..values import Value
 from .lease import Lease, holding
 from .registry import FunctionDefinition
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 LOST = "the process ended while the action was running"
 _NEVER_NS = 2**63
 _STORAGE_RETRY_NS = 1_000_000_000
-_CLOSED = ("SyncFailed", "StorageClosed", "DatabaseClosed")
+_CLOSED = CLOSED_FOR_GOOD | {"DatabaseClosed"}
 
 
 class ActionRunHost(Protocol):

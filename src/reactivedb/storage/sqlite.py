@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import apsw
 
 from reactivedb.errors import StorageError
 
-from . import fork, sqlite_outcomes, sqlite_schema
+from . import fork, sqlite_catalog, sqlite_outcomes, sqlite_schema
 from .agreement import Agreement
 from .contract import (
+    CLOSED_FOR_GOOD,
     Catalog,
     Commit,
     DocumentWrite,
@@ -34,7 +34,7 @@ from .contract import (
     StoredVersion,
     TableRow,
 )
-from .lock import FileLock
+from .open_file import OpenFile
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_sqlite_error, storage_error
 from .sqlite_log import SqliteLog, positions_of
@@ -59,7 +59,6 @@ _CREATION_TIME_TS = "storage.creation_time_max_ts"
 
 # Bytes are bound as they are and made text by SQLite: no copy through a Python string.
 _PUT_LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))"
-_PUT_INDEX = "REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_META = "REPLACE INTO meta VALUES (?, ?)"
 
 _SCAN_REVERSE = reversed_order(SCAN)
@@ -88,16 +87,15 @@ class SqliteStorage:
         self,
         connection: SqlConnection,
         *,
-        path: Path,
-        lock: FileLock,
+        file: OpenFile,
         wal: WalSync,
         checkpoint_pages: int,
     ) -> None:
-        self.path = path
+        self.path = path = file.path
         self.files_folder = path.with_name(path.name + ".files")
         self.sync_cost_s = 0.0
         self._connection = connection
-        self._lock = lock
+        self._file = file
         self._wal = wal
         self._checkpoint_pages = checkpoint_pages
         self._relaxed = False
@@ -106,6 +104,7 @@ class SqliteStorage:
         self._write = connection.cursor()
         # Why nothing works any more; set once, also by a thread that syncs.
         self._closed_because: str | None = None
+        self._failed_code = "SyncFailed"
         self._released = False
         # Keeps `close` from taking the WAL's descriptor away under a sync.
         self._sync_lock = threading.Lock()
@@ -123,7 +122,7 @@ class SqliteStorage:
         self._closed_because = "the process was forked and the file is the parent's"
         self._released = True
         fork.never_finalize(self._connection)
-        self._lock.leave_to_parent()
+        self._file.leave_to_parent()
 
     def relax(self) -> None:
         """From now on `sync` does nothing: a power cut may take the last commits, a crash does not."""
@@ -147,21 +146,15 @@ class SqliteStorage:
         self._state.load(self._read)
         # What was recovered may be shown to others from now on.
         self._wal.sync()
+        self._file.guard()
 
     # Catalog
 
     def catalog(self) -> Catalog:
-        tables = self._rows("SELECT number, name FROM tables ORDER BY number")
-        indexes = self._rows(
-            "SELECT number, table_number, name, fields, definition, state FROM indexes ORDER BY number"
-        )
         last_ts, last_creation_time = self._newest()
         return Catalog(
-            tables=[TableRow(*row) for row in tables],
-            indexes=[
-                IndexRow(number, table_number, name, tuple(json.loads(fields)), definition, state)
-                for number, table_number, name, fields, definition, state in indexes
-            ],
+            tables=sqlite_catalog.tables_of(self._rows(sqlite_catalog.TABLES)),
+            indexes=sqlite_catalog.indexes_of(self._rows(sqlite_catalog.INDEXES)),
             last_ts=last_ts,
             last_creation_time=last_creation_time,
         )
@@ -189,15 +182,14 @@ class SqliteStorage:
         return True
 
     def put_table(self, row: TableRow) -> None:
-        self._run("INSERT INTO tables VALUES (?, ?)", (row.number, row.name))
+        self._run(sqlite_catalog.PUT_TABLE, (row.number, row.name))
         try:
             sqlite_schema.create_view(self._connection, row)
         except apsw.Error as error:
             raise self._group_failed(error, "create a table's view") from error
 
     def put_index(self, row: IndexRow) -> None:
-        fields = json.dumps(row.fields, ensure_ascii=False)
-        self._run(_PUT_INDEX, (row.number, row.table_number, row.name, fields, row.definition, row.state))
+        self._run(sqlite_catalog.PUT_INDEX, sqlite_catalog.to_row(row))
 
     def drop_index(self, number: int) -> None:
         self._run("DELETE FROM indexes WHERE number = ?", (number,))
@@ -257,13 +249,19 @@ class SqliteStorage:
     def sync(self) -> None:
         with self._sync_lock:
             self._check_open()
-            if self._relaxed:
-                return
-            try:
-                self._wal.sync()
-            except OSError as error:
-                got = f"the system says `{error.strerror}`"
-                raise self._fail(storage_error("SyncFailed", self.path, "sync commits", got)) from error
+            if not self._relaxed:
+                try:
+                    self._wal.sync()
+                except OSError as error:
+                    got = f"the system says `{error.strerror}`"
+                    raise self._fail(storage_error("SyncFailed", self.path, "sync commits", got)) from error
+            self._check_files(self._file.check)
+
+    def _check_files(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except StorageError as failure:
+            raise self._fail(failure) from failure
 
     def rollback(self) -> None:
         self._check_open()
@@ -285,6 +283,7 @@ class SqliteStorage:
         if self._closed_because is not None:
             self._check_open()
         if not self._connection.in_transaction:
+            self._check_files(self._file.check_wal)
             self._write.execute("BEGIN IMMEDIATE")
 
     def _abandon_group(self) -> None:
@@ -311,7 +310,8 @@ class SqliteStorage:
             if self._record_newest():
                 self._run("COMMIT")
             try:
-                self._connection.wal_checkpoint(mode=mode)
+                with self._file.checkpointing():
+                    self._connection.wal_checkpoint(mode=mode)
             except apsw.Error as error:
                 raise self._group_failed(error, "move the WAL into the database file") from error
         except StorageError as failure:
@@ -451,9 +451,13 @@ class SqliteStorage:
         finally:
             with self._sync_lock:
                 self._closed_because = self._closed_because or "`close` was called"
+                self._file.rescue(
+                    lambda: self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                )
+                self._file.unguard()
                 self._connection.close(True)
                 self._wal.close()
-            self._lock.release()
+            self._file.release()
 
     # Errors
 
@@ -489,4 +493,6 @@ class SqliteStorage:
     def _fail(self, failure: StorageError | AssertionError) -> StorageError:
         """What is on the disk is not known any more: all but `close` is refused from now on."""
         self._closed_because = f"an earlier step failed: {failure}"
-        return StorageError(str(failure), code="SyncFailed", path=str(self.path))
+        if isinstance(failure, StorageError) and failure.code in CLOSED_FOR_GOOD:
+            self._failed_code = failure.code
+        return StorageError(str(failure), code=self._failed_code, path=str(self.path))

@@ -15,7 +15,7 @@ from typing import Literal, cast
 import apsw
 
 from . import sqlite_schema
-from .lock import FileLock
+from .open_file import OpenFile
 from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_os_error, from_sqlite_error, storage_error
@@ -50,8 +50,8 @@ def open_sqlite(
     database = Path(os.path.realpath(path))
     _check_place(database)
     with ExitStack() as undo:
-        lock = FileLock(database)
-        undo.callback(lock.release)
+        file = OpenFile(database)
+        undo.callback(file.release)
         connection = None
         try:
             connection = cast(SqlConnection, apsw.Connection(str(database), vfs=vfs))
@@ -59,9 +59,7 @@ def open_sqlite(
             _prepare(connection, database)
             wal = open_wal(Path(str(database) + "-wal"))
             undo.callback(wal.close)
-            storage = SqliteStorage(
-                connection, path=database, lock=lock, wal=wal, checkpoint_pages=checkpoint_pages
-            )
+            storage = SqliteStorage(connection, file=file, wal=wal, checkpoint_pages=checkpoint_pages)
             storage.recover()
         except apsw.Error as error:
             system_errno = connection.system_errno if connection else 0
