@@ -76,7 +76,7 @@ class Delivery:
         self._ended: StorageError | None = None
         # While set, whoever becomes due is served by the delivery that is going on.
         self._delivering = False
-        self._forgot_ns = engine.clock.now_ns()
+        self._forgot_ns = engine.clock.elapsed_ns()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
         self._context = contextvars.Context()
@@ -261,7 +261,7 @@ class Delivery:
 
     def _forget_sometimes(self) -> None:
         """Drop what is no longer kept; beside commits only, so that an idle database does no work."""
-        now_ns = self._engine.clock.now_ns()
+        now_ns = self._engine.clock.elapsed_ns()
         if now_ns - self._forgot_ns > _FORGET_INTERVAL_NS:
             self._forgot_ns = now_ns
             self._engine.forget_outcomes()

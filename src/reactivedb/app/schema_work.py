@@ -103,7 +103,7 @@ class SchemaWork:
             if error.code in CLOSED_FOR_GOOD:
                 return False
             # A full disk may get room again; nothing of the batch was done.
-            await self._engine.clock.sleep_until_ns(self._engine.clock.now_ns() + _STORAGE_RETRY_NS)
+            await self._engine.clock.sleep_ns(_STORAGE_RETRY_NS)
             return True
         if step is Step.NOTHING_LEFT:
             return False

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..clock import Clock, SystemClock, span_ns
+from ..clock import Clock, SystemClock, steady
 from ..errors import StorageError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..storage import CLOSED_FOR_GOOD, Commit, DocumentWrite, Outcome, Storage, StoredVersion
@@ -24,6 +24,7 @@ from .document import DocumentCache, StoredDocument
 from .made_tables import made_tables
 from .retention import Retention
 from .schema_change import Declaration, SchemaReport, change_schema
+from .timeline import Timeline
 from .transaction import Transaction, next_creation_time
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Engine:
         entropy: Callable[[], bytes] | None = None,
     ) -> None:
         self.storage = storage
-        self.clock = clock or SystemClock()
+        self.clock = steady(clock or SystemClock())
         self.limits = limits
         # Guards everything below, and the storage. Reentrant: a nested call of the same thread is one run.
         self.lock = threading.RLock()
@@ -67,7 +68,8 @@ class Engine:
             last_ts=stored.last_ts,
             history_size_bytes_max=limits.commit_history_size_bytes_max,
         )
-        self.retention = Retention(storage, self.clock, limits)
+        self.timeline = Timeline(storage, self.clock, last_ts=stored.last_ts)
+        self.retention = Retention(storage, self.timeline, limits)
         self.cache = DocumentCache(limits.document_cache_size_bytes_max)
         self.counts = Counts(storage)
         # Tables of which a range read lately found most documents missing in the cache.
@@ -106,6 +108,8 @@ class Engine:
                     self.storage, declaration, applied_ts=self.committer.applied_ts, limits=self.limits
                 )
                 self.cursor_secret = self._kept_secret()
+                if self.timeline.is_new:
+                    self.timeline.record_sometimes()
                 self.storage.flush()
                 self.storage.sync()
             except BaseException:
@@ -236,9 +240,9 @@ class Engine:
 
     def begin(self) -> Transaction:
         """Start a run. The caller holds the lock until it has committed or dropped it."""
-        return Transaction(
-            self, seed=self.entropy(), now_ns=self.clock.now_ns(), base_ts=self.committer.applied_ts
-        )
+        now_ns = self.clock.now_ns()
+        self.timeline.observe(now_ns)
+        return Transaction(self, seed=self.entropy(), now_ns=now_ns, base_ts=self.committer.applied_ts)
 
     def commit(self, transaction: Transaction, *, outcome: Callable[[int], Outcome] | None = None) -> int:
         """Append the transaction to the open group; gives its timestamp.
@@ -273,6 +277,8 @@ class Engine:
         commit = Commit(ts, writes, removed, added, outcome(ts) if outcome is not None else None)
         with self._whole():
             self.committer.append(ts, write_set, commit)
+            self.timeline.committed(ts)
+            self.timeline.record_sometimes()
             self.counts.follow(commit)
             for change in write_set.changes:
                 if change.new is not None:
@@ -301,6 +307,7 @@ class Engine:
         """State and caches return to what is in the file; everybody who waited for more is told."""
         with self.lock:
             lost = self.committer.undo_open_group(error)
+            self.timeline.undone()
             self.cache.clear()
             self.counts.forget()
         _call(lost, error)
@@ -308,8 +315,8 @@ class Engine:
     def forget_outcomes(self) -> None:
         """Drop the recorded answers to clients' mutations that are older than they are kept."""
         with self.lock:
-            horizon_ns = self.clock.now_ns() - span_ns(self.limits.outcome_retention_s)
-            self.storage.forget_outcomes(min(max(horizon_ns, 0), self.committer.applied_ts))
+            horizon_ns = self.timeline.horizon_ns(self.limits.outcome_retention_s)
+            self.storage.forget_outcomes(min(horizon_ns, self.committer.applied_ts))
 
     # Durability
 
