@@ -109,7 +109,7 @@ class Engine:
                 )
                 self.cursor_secret = self._kept_secret()
                 if self.timeline.is_new:
-                    self.timeline.record_sometimes()
+                    self.timeline.record(self.timeline.steady_ns)
                 self.storage.flush()
                 self.storage.sync()
             except BaseException:
@@ -278,7 +278,6 @@ class Engine:
         with self._whole():
             self.committer.append(ts, write_set, commit)
             self.timeline.committed(ts)
-            self.timeline.record_sometimes()
             self.counts.follow(commit)
             for change in write_set.changes:
                 if change.new is not None:

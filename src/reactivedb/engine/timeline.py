@@ -110,22 +110,21 @@ class Timeline:
         known_ns = [mark_ns for mark_ns, mark_ts in self._marks if mark_ts <= ts]
         return (now_ns - known_ns[-1]) / 1e9 if known_ns else math.inf
 
-    def committed(self, ts: int) -> None:
-        """A commit was made now."""
-        steady_ns = self.steady_ns
-        if not self._marks or steady_ns - self._marks[-1][0] >= _MARK_INTERVAL_NS:
-            self._marks.append((steady_ns, ts))
-
     @property
     def is_ahead(self) -> bool:
         """The wall clock was set ahead, and may be wrong."""
         return self._spans[-1].ahead_ns - min(span.ahead_ns for span in self._spans) > JUMP_NS
 
-    def record_sometimes(self) -> None:
-        """Beside a commit, in its group. Raises: StorageError."""
-        steady_ns = self.steady_ns
-        if steady_ns - self._recorded_ns < _RECORD_INTERVAL_NS:
-            return
+    def committed(self, ts: int) -> None:
+        """A commit was made now; its group may have to keep what has passed. Raises: StorageError."""
+        steady_ns = self._clock.elapsed_ns() + self._shift_ns
+        if not self._marks or steady_ns - self._marks[-1][0] >= _MARK_INTERVAL_NS:
+            self._marks.append((steady_ns, ts))
+        if steady_ns - self._recorded_ns >= _RECORD_INTERVAL_NS:
+            self.record(steady_ns)
+
+    def record(self, steady_ns: int) -> None:
+        """Write it into the open group. Raises: StorageError."""
         self._recorded_ns = steady_ns
         known = {
             "boot": self._clock.boot,
