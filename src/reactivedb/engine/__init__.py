@@ -14,6 +14,7 @@ from .read_set import RangeRead, ReadSet
 from .retention import Retention, RetentionReport
 from .schema_change import SchemaReport
 from .schema_work import SchemaProgress, Step, schema_progress, work_step
+from .timeline import Timeline
 from .transaction import Transaction
 from .walk import Walk
 from .write_set import DocumentChange, WriteSet
@@ -42,6 +43,7 @@ __all__ = [
     "StoredDocument",
     "SystemTable",
     "TableState",
+    "Timeline",
     "Transaction",
     "Walk",
     "WriteSet",

@@ -107,8 +107,9 @@ class Committer:
         self._waiters: deque[tuple[int, DurableCallback]] = deque()
         # Timestamps above the first and up to the second number were undone, for that reason.
         self._undone: deque[tuple[int, int, StorageError]] = deque(maxlen=_UNDONE_MAX)
-        # Set once the storage is closed for good: nothing becomes durable any more.
-        self._abandoned: StorageError | None = None
+        # Set once the storage is closed for good: nothing becomes durable any more, and nothing is told any
+        # more, for what is in memory may not be what the file holds.
+        self.abandoned: StorageError | None = None
 
     def reader(self) -> LogReader:
         reader = LogReader(self._history_size_bytes_max)
@@ -174,11 +175,13 @@ class Committer:
             self._waiters.append((ts, callback))
 
     def failure_of(self, ts: int) -> StorageError | None:
-        """Why what was read or written at `ts` will never be durable; None if it is, or still may be."""
+        """Why what was read or written at `ts` cannot be told; None if it is durable, or still may be."""
+        if self.abandoned is not None:
+            return self.abandoned
         for low, high, error in self._undone:
             if low < ts <= high:
                 return error
-        return self._abandoned if ts > self.durable_ts else None
+        return None
 
     @property
     def is_waiting(self) -> bool:
@@ -217,7 +220,7 @@ class Committer:
 
     def abandon(self, error: StorageError) -> list[DurableCallback]:
         """The storage is closed for good: everybody who still waits is to be told."""
-        self._abandoned = error
+        self.abandoned = error
         lost = [callback for _, callback in self._waiters]
         self._waiters.clear()
         return lost

@@ -128,7 +128,7 @@ class Run:
         size = max(1, min(limits.cascade_batch_max, limits.array_length_max))
         for start in range(0, len(waiting), size):
             ids = waiting[start : start + size]
-            self.scheduler.add(self.transaction.now_ms, resume_cascade, (ids,), {})
+            self.scheduler.add_after(0.0, resume_cascade, (ids,), {})
 
     def nested(
         self, function: RegisteredFunction[P, Any], kind: Kind, /, *args: P.args, **kwargs: P.kwargs

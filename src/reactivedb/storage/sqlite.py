@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -24,8 +23,9 @@ import apsw
 from reactivedb.errors import StorageError
 from reactivedb.limits import MIB
 
-from . import fork, sqlite_outcomes, sqlite_schema
+from . import fork, sqlite_catalog, sqlite_outcomes, sqlite_schema
 from .contract import (
+    CLOSED_FOR_GOOD,
     Catalog,
     Commit,
     DocumentWrite,
@@ -33,7 +33,7 @@ from .contract import (
     LogExtent,
     TableRow,
 )
-from .lock import FileLock
+from .open_file import OpenFile
 from .page_checksums import ChecksumVFS
 from .sqlite_check import disagreements, structure_problems
 from .sqlite_connection import SqlConnection
@@ -55,7 +55,6 @@ _CREATION_TIME_TS = "storage.creation_time_max_ts"
 _OUTCOME_BYTES_CACHED_MAX = 4 * MIB
 # Bytes are bound as they are and made text by SQLite: no copy through a Python string.
 _PUT_LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))"
-_PUT_INDEX = "REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_META = "REPLACE INTO meta VALUES (?, ?)"
 
 _LOGGED = LOG_COLUMNS + "WHERE ts = ? AND position IN (SELECT value FROM json_each(?)) ORDER BY position"
@@ -73,16 +72,15 @@ class SqliteStorage(SqliteReader):
         self,
         connection: SqlConnection,
         *,
-        path: Path,
-        lock: FileLock,
+        file: OpenFile,
         wal: WalSync,
         checkpoint_pages: int,
     ) -> None:
-        self.path = path
+        self.path = path = file.path
         self.files_folder = path.with_name(path.name + ".files")
         self.sync_cost_s = 0.0
         self._connection = connection
-        self._lock = lock
+        self._file = file
         self._wal = wal
         self._checkpoint_pages = checkpoint_pages
         self._relaxed = False
@@ -91,6 +89,7 @@ class SqliteStorage(SqliteReader):
         self._write = connection.cursor()
         # Why nothing works any more; set once, also by a thread that syncs.
         self._closed_because: str | None = None
+        self._failed_code = "SyncFailed"
         self._released = False
         # Keeps `close` from taking the WAL's descriptor away under a sync.
         self._sync_lock = threading.Lock()
@@ -114,7 +113,7 @@ class SqliteStorage(SqliteReader):
         self._closed_because = "the process was forked and the file is the parent's"
         self._released = True
         fork.never_finalize(self._connection)
-        self._lock.leave_to_parent()
+        self._file.leave_to_parent()
 
     def relax(self) -> None:
         """From now on `sync` does nothing: a power cut may take the last commits, a crash does not."""
@@ -155,21 +154,15 @@ class SqliteStorage(SqliteReader):
         self._state.load(self._read)
         # What was recovered may be shown to others from now on.
         self._wal.sync()
+        self._file.guard()
 
     # Catalog
 
     def catalog(self) -> Catalog:
-        tables = self._rows("SELECT number, name FROM tables ORDER BY number")
-        indexes = self._rows(
-            "SELECT number, table_number, name, fields, definition, state FROM indexes ORDER BY number"
-        )
         last_ts, last_creation_time = self._newest()
         return Catalog(
-            tables=[TableRow(*row) for row in tables],
-            indexes=[
-                IndexRow(number, table_number, name, tuple(json.loads(fields)), definition, state)
-                for number, table_number, name, fields, definition, state in indexes
-            ],
+            tables=sqlite_catalog.tables_of(self._rows(sqlite_catalog.TABLES)),
+            indexes=sqlite_catalog.indexes_of(self._rows(sqlite_catalog.INDEXES)),
             last_ts=last_ts,
             last_creation_time=last_creation_time,
         )
@@ -197,15 +190,14 @@ class SqliteStorage(SqliteReader):
         return True
 
     def put_table(self, row: TableRow) -> None:
-        self._run("INSERT INTO tables VALUES (?, ?)", (row.number, row.name))
+        self._run(sqlite_catalog.PUT_TABLE, (row.number, row.name))
         try:
             sqlite_schema.create_view(self._connection, row)
         except SQL_ERRORS as error:
             raise self._group_failed(error, "create a table's view") from error
 
     def put_index(self, row: IndexRow) -> None:
-        fields = json.dumps(row.fields, ensure_ascii=False)
-        self._run(_PUT_INDEX, (row.number, row.table_number, row.name, fields, row.definition, row.state))
+        self._run(sqlite_catalog.PUT_INDEX, sqlite_catalog.to_row(row))
 
     def drop_index(self, number: int) -> None:
         self._run("DELETE FROM indexes WHERE number = ?", (number,))
@@ -284,15 +276,23 @@ class SqliteStorage(SqliteReader):
         """Sync what was committed so far; not if a sync that was waited for has covered what is wanted."""
         with self._sync_lock:
             self._check_open()
-            if self._relaxed or (wanted is not None and self._synced_count >= wanted):
+            if wanted is not None and (self._relaxed or self._synced_count >= wanted):
                 return
-            covered = self._group_count
-            try:
-                self._wal.sync()
-            except OSError as error:
-                got = f"the system says `{error.strerror}`"
-                raise self._fail(storage_error("SyncFailed", self.path, "sync commits", got)) from error
-            self._synced_count = covered
+            if not self._relaxed:
+                covered = self._group_count
+                try:
+                    self._wal.sync()
+                except OSError as error:
+                    got = f"the system says `{error.strerror}`"
+                    raise self._fail(storage_error("SyncFailed", self.path, "sync commits", got)) from error
+                self._synced_count = covered
+            self._check_files(self._file.check)
+
+    def _check_files(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except StorageError as failure:
+            raise self._fail(failure) from failure
 
     def rollback(self) -> None:
         self._check_open()
@@ -314,6 +314,7 @@ class SqliteStorage(SqliteReader):
         if self._closed_because is not None:
             self._check_open()
         if not self._connection.in_transaction:
+            self._check_files(self._file.check_wal)
             self._write.execute("BEGIN IMMEDIATE")
             if self._wal_is_moved:
                 self._wal_is_moved = False
@@ -345,8 +346,9 @@ class SqliteStorage(SqliteReader):
             if self._record_newest():
                 self._commit_group()
             try:
-                self._wal_is_moved = True
-                self._connection.wal_checkpoint(mode=mode)
+                with self._file.checkpointing():
+                    self._wal_is_moved = True
+                    self._connection.wal_checkpoint(mode=mode)
             except SQL_ERRORS as error:
                 raise self._group_failed(error, "move the WAL into the database file") from error
         except StorageError as failure:
@@ -415,11 +417,19 @@ class SqliteStorage(SqliteReader):
         finally:
             with self._sync_lock:
                 self._closed_because = self._closed_because or "`close` was called"
+                self._file.rescue(self._empty_wal_of_moved)
+                self._file.unguard()
                 # What finds no room in the database file stays in the WAL, which is durable.
                 with suppress(apsw.Error):
                     self._connection.close(True)
                 self._wal.close()
-            self._lock.release()
+            self._file.release()
+
+    def _empty_wal_of_moved(self) -> None:
+        # A failure in the middle of a group leaves it open.
+        if self._connection.in_transaction:
+            self._write.execute("ROLLBACK")
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     # Errors
 
@@ -457,4 +467,6 @@ class SqliteStorage(SqliteReader):
     def _fail(self, failure: StorageError | AssertionError) -> StorageError:
         """What is on the disk is not known any more: all but `close` is refused from now on."""
         self._closed_because = f"an earlier step failed: {failure}"
-        return StorageError(str(failure), code="SyncFailed", path=str(self.path))
+        if isinstance(failure, StorageError) and failure.code in CLOSED_FOR_GOOD:
+            self._failed_code = failure.code
+        return StorageError(str(failure), code=self._failed_code, path=str(self.path))

@@ -31,6 +31,10 @@ _WAY_OUT = {
     "ForeignDatabase": "use another path",
     "NewerFormat": "open it with a newer reactivedb; nothing was changed",
     "FolderMissing": "create the folder first",
+    "FileMoved": "only move, replace or remove the files while the database is closed; put them back as they "
+    "were, `-wal` with them, and open the database again",
+    "FileChanged": "only reactivedb may write to the file; open the database again, or restore a copy if it "
+    "is damaged",
     "SyncFailed": "look after the disk and open the database again, which recovers what is on it",
     "StorageFailed": "look after the disk, then try again",
 }

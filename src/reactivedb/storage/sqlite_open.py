@@ -17,8 +17,8 @@ import apsw
 from reactivedb.errors import StorageError
 
 from . import sqlite_schema
-from .lock import FileLock
-from .owner_only import make_owned_file, tighten_database
+from .open_file import OpenFile
+from .owner_only import tighten_database
 from .page_checksums import RESERVED_BYTES, ChecksumVFS
 from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
@@ -57,23 +57,19 @@ def open_sqlite(
     checked = ChecksumVFS(database, vfs or "")
     _check_place(database)
     with ExitStack() as undo:
-        lock = FileLock(database)
-        undo.callback(lock.release)
+        file = OpenFile(database)
+        undo.callback(file.release)
         connection = None
         try:
             # Held, so no connection of this process has locks that closing the file would drop.
             sqlite_schema.refuse_newer(database)
-            # SQLite gives its WAL and shared memory the mode of the database.
-            make_owned_file(database)
             connection = _connect(database, checked.vfs_name)
             undo.callback(connection.close, True)
             _prepare(connection, database)
             tighten_database(database)
             wal = open_wal(Path(str(database) + "-wal"))
             undo.callback(wal.close)
-            storage = SqliteStorage(
-                connection, path=database, lock=lock, wal=wal, checkpoint_pages=checkpoint_pages
-            )
+            storage = SqliteStorage(connection, file=file, wal=wal, checkpoint_pages=checkpoint_pages)
             storage.recover(checked)
         except apsw.Error as error:
             system_errno = connection.system_errno if connection else 0
