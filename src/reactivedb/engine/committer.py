@@ -165,6 +165,12 @@ class Committer:
         for reader in self._readers:
             reader.append(record)
 
+    def forget_history(self) -> None:
+        """Keep no earlier version of a document; a transaction that runs now would have to run again."""
+        self._history.clear()
+        self._history_size_bytes = 0
+        self._history_from_ts = self.applied_ts
+
     def when_durable(self, ts: int, callback: DurableCallback) -> None:
         """Call back with None once `ts` is durable, or with the error that undid it. May call at once."""
         error = self.failure_of(ts)

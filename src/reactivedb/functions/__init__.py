@@ -4,6 +4,7 @@ from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
 from .crons import BoundCron, Cron, Crons
 from .deployment import Deployment
 from .environment import Environment, declared_environment, stored_value
+from .erasure import Durable, Erasure, ErasureReport, Pause, Step
 from .failure import CallError, describe, kept_text
 from .file_links import Ticket
 from .file_storage import FILES_PATH, UPLOAD_PATH, AsyncFiles, Blob, FileReader, FileWriter
@@ -67,7 +68,10 @@ __all__ = [
     "Cron",
     "Crons",
     "Deployment",
+    "Durable",
     "Environment",
+    "Erasure",
+    "ErasureReport",
     "FileHost",
     "FileReader",
     "FileTransfer",
@@ -84,6 +88,7 @@ __all__ = [
     "OrderedQuery",
     "PaginationOptions",
     "PaginationResult",
+    "Pause",
     "Query",
     "QueryCtx",
     "RegisteredAction",
@@ -97,6 +102,7 @@ __all__ = [
     "RunResult",
     "Runner",
     "Scheduler",
+    "Step",
     "Ticket",
     "Upserted",
     "UserIdentity",

@@ -1,5 +1,6 @@
 """Where do the commit log and its state live? See `contract` for what a storage promises."""
 
+from .backup import BackupReport, back_up
 from .contract import (
     LOG_WRITE_SIZE_BYTES,
     Catalog,
@@ -15,13 +16,17 @@ from .contract import (
 from .files import PART_SUFFIX, FileStore, PartialFile
 from .memory import MemoryStorage
 from .private_file import write_private
+from .restore import RestoreReport, restore
 from .sqlite import SqliteStorage
 from .sqlite_copy import copy_sqlite
 from .sqlite_open import Durability, open_sqlite
+from .sqlite_upkeep import compact_file
+from .upkeep import Room
 
 __all__ = [
     "LOG_WRITE_SIZE_BYTES",
     "PART_SUFFIX",
+    "BackupReport",
     "Catalog",
     "Commit",
     "DocumentWrite",
@@ -32,11 +37,16 @@ __all__ = [
     "MemoryStorage",
     "Outcome",
     "PartialFile",
+    "RestoreReport",
+    "Room",
     "SqliteStorage",
     "Storage",
     "StoredVersion",
     "TableRow",
+    "back_up",
+    "compact_file",
     "copy_sqlite",
     "open_sqlite",
+    "restore",
     "write_private",
 ]

@@ -16,9 +16,9 @@ import apsw
 
 from . import sqlite_schema
 from .lock import FileLock
-from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import from_os_error, from_sqlite_error, storage_error
+from .sqlite_upkeep import BUSY_TIMEOUT_MS, UpkeptSqliteStorage, prepare_upkeep
 from .wal_sync import FileWalSync, WalSync, measure_sync_cost
 
 Durability = Literal["full", "relaxed"]
@@ -27,8 +27,6 @@ Durability = Literal["full", "relaxed"]
 CHECKPOINT_PAGES = 2000
 # SQLite's own page cache, in KiB.
 _CACHE_SIZE_KIB = 64 * 1024
-# Nobody else should write to the file; a checkpoint of the `sqlite3` shell is over in this time.
-_BUSY_TIMEOUT_MS = 1000
 
 
 def open_sqlite(
@@ -38,7 +36,7 @@ def open_sqlite(
     vfs: str | None = None,
     open_wal: Callable[[Path], WalSync] = FileWalSync,
     checkpoint_pages: int = CHECKPOINT_PAGES,
-) -> SqliteStorage:
+) -> UpkeptSqliteStorage:
     """Open the file, or lay it out if there is none (its folder must be there).
 
     `vfs` (a registered SQLite file system) and `open_wal` (what syncs the WAL file) are seams for tests.
@@ -59,7 +57,7 @@ def open_sqlite(
             _prepare(connection, database)
             wal = open_wal(Path(str(database) + "-wal"))
             undo.callback(wal.close)
-            storage = SqliteStorage(
+            storage = UpkeptSqliteStorage(
                 connection, path=database, lock=lock, wal=wal, checkpoint_pages=checkpoint_pages
             )
             storage.recover()
@@ -93,16 +91,19 @@ def _check_place(database: Path) -> None:
 def _prepare(connection: SqlConnection, database: Path) -> None:
     # Closing must change nothing until the file is known to be ours and sound.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     known = sqlite_schema.recognise(connection, database)
     if connection.readonly("main"):
         raise storage_error("ReadOnly", database, "open the database", "SQLite can only read it")
     connection.pragma("synchronous", "NORMAL")
     connection.pragma("cache_size", -_CACHE_SIZE_KIB)
     connection.pragma("temp_store", "MEMORY")
+    prepare_upkeep(connection, is_new=not known)
     mode: object = connection.pragma("journal_mode", "WAL")
     if mode != "wal":
         raise storage_error("StorageFailed", database, "open it with a write-ahead log", f"mode `{mode}`")
     connection.wal_autocheckpoint(0)
     if not known:
         sqlite_schema.create(connection)
+    # The WAL is there once something was read, also of a file that had none (`sqlite3` makes such).
+    connection.pragma("schema_version")
