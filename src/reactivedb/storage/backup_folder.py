@@ -102,7 +102,7 @@ def told(path: Path, doing: str) -> Generator[None]:
 def connected(path: Path, *, source: Path | None = None, writes: bool = True) -> Generator[SqlConnection]:
     """A connection that writes to `path` with a rollback journal; `source` is attached, to be read only.
 
-    Raises apsw.Error.
+    Raises apsw.Error, OSError.
     """
     access = apsw.SQLITE_OPEN_READWRITE if writes else apsw.SQLITE_OPEN_READONLY
     flags = access | apsw.SQLITE_OPEN_URI
@@ -117,6 +117,11 @@ def connected(path: Path, *, source: Path | None = None, writes: bool = True) ->
         if source is not None:
             connection.execute("ATTACH ? AS source", (f"file:{quote(str(source))}?mode=ro",))
         yield connection
+    except apsw.IOError as error:
+        if not connection.system_errno:
+            raise
+        # SQLite itself knows only one kind of full disk.
+        raise OSError(connection.system_errno, os.strerror(connection.system_errno)) from error
     finally:
         connection.close(True)
 

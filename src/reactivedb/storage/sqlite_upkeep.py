@@ -2,13 +2,14 @@
 
 Every connection that writes overwrites what it deletes with zeros (`secure_delete`), and a file is laid out
 so that free pages can be taken out (`auto_vacuum` = INCREMENTAL). A file of an earlier program has neither:
-deleted text may lie in its pages. `compact_file` writes every page anew; the `auto_vacuum` in the header, which
-it sets, says that this was done. Cost, measured: no more time for a commit, and 4 % more pages in the WAL.
+deleted text may lie in its pages. `compact_file` writes every page anew, and the `auto_vacuum` in the header
+says that this was done. Cost, measured: no more time for a commit, and 4 % more pages in the WAL.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -138,8 +139,13 @@ def compact_file(path: Path) -> tuple[int, int]:
         raise StorageError(
             f"there is no database `{path}` - name another file", code="FileMissing", path=str(path)
         )
-    before = _size(path) + _size(Path(f"{path}-wal"))
+    size_bytes = _size(path)
+    if (free_bytes := shutil.disk_usage(path.parent).free) < size_bytes:
+        got = f"it needs up to {size_bytes} bytes of free disk, there are {free_bytes}"
+        raise storage_error("DiskFull", path, "write the file anew", got)
+    before = size_bytes + _size(Path(f"{path}-wal"))
     lock = FileLock(path)
+    connection: SqlConnection | None = None
     try:
         create_private(new)
         connection = cast(SqlConnection, apsw.Connection(str(path)))
@@ -164,7 +170,8 @@ def compact_file(path: Path) -> tuple[int, int]:
         sync_folder(path.parent)
         return before, _size(path)
     except apsw.Error as error:
-        raise from_sqlite_error(error, path, "write the file anew") from error
+        system_errno = connection.system_errno if connection else 0
+        raise from_sqlite_error(error, path, "write the file anew", system_errno=system_errno) from error
     except OSError as error:
         raise from_os_error(error, path, "write the file anew") from error
     finally:
