@@ -6,6 +6,7 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -104,6 +105,7 @@ async def attached(ctx: rdb.ActionCtx, id: rdb.Id[rdb.StoredFile]) -> bytes | No
     return None if blob is None else await blob.read()
 
 
+@cache
 def diary(**limits: float) -> rdb.App:
     bounds = rdb.Limits(**limits)  # pyright: ignore[reportArgumentType]
     return app_of(

@@ -154,12 +154,12 @@ def compact_file(path: Path) -> tuple[int, int]:
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             sqlite_schema.recognise(connection, path)
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             connection.pragma("auto_vacuum", _INCREMENTAL)
             connection.execute("VACUUM INTO ?", (str(new),))
             copy_mode(path, new)
             # The new file has all that the WAL has, which must not stay beside it.
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         finally:
             connection.close(True)
         if Path(f"{path}-wal").exists():
