@@ -1,6 +1,7 @@
 """Where do the commit log and its state live? See `contract` for what a storage promises."""
 
 from .backup import BackupReport, back_up
+from .compact_file import compact_file
 from .contract import (
     LOG_WRITE_SIZE_BYTES,
     Catalog,
@@ -20,7 +21,6 @@ from .restore import RestoreReport, restore
 from .sqlite import SqliteStorage
 from .sqlite_copy import copy_sqlite
 from .sqlite_open import Durability, open_sqlite
-from .sqlite_upkeep import compact_file
 from .upkeep import Room
 
 __all__ = [

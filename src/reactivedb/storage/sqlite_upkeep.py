@@ -8,30 +8,22 @@ says that this was done. Cost, measured: no more time for a commit, and 4 % more
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import apsw
 
 from ..errors import StorageError
-from . import sqlite_outcomes, sqlite_schema
+from . import sqlite_outcomes
 from .contract import LOG_WRITE_SIZE_BYTES, Outcome
-from .lock import FileLock
-from .private_file import copy_mode, create_private
 from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
-from .sqlite_errors import from_os_error, from_sqlite_error, storage_error
 from .sqlite_log import positions_of
 from .upkeep import Room
-from .wal_sync import sync_data, sync_folder
 
 # Nobody else should write to the file; a checkpoint of the `sqlite3` shell is over in this time.
 BUSY_TIMEOUT_MS = 1000
-_INCREMENTAL = 2
-_NEW_SUFFIX = ".rewriting"
+INCREMENTAL = 2
 
 _OUTCOMES = (
     "SELECT ts, session_id, request_id, CAST(result AS BLOB), log_lines FROM outcomes "
@@ -47,7 +39,7 @@ def prepare_upkeep(connection: SqlConnection, *, is_new: bool) -> None:
     """Before anything is written through a connection; of a new file, before its first page."""
     connection.pragma("secure_delete", 1)
     if is_new:
-        connection.pragma("auto_vacuum", _INCREMENTAL)
+        connection.pragma("auto_vacuum", INCREMENTAL)
 
 
 class UpkeptSqliteStorage(SqliteStorage):
@@ -79,7 +71,7 @@ class UpkeptSqliteStorage(SqliteStorage):
             raise self._group_failed(error, "erase a document from the log") from error
 
     def check_keeps_no_old_bytes(self) -> None:
-        if self._rows("PRAGMA auto_vacuum")[0][0] != _INCREMENTAL:
+        if self._rows("PRAGMA auto_vacuum")[0][0] != INCREMENTAL:
             raise StorageError(
                 f"`{self.path}` was laid out by an earlier version: deleted bytes stay in it and it cannot "
                 f"shrink - close it and run `reactivedb compact '{self.path}'` once, which needs "
@@ -89,7 +81,7 @@ class UpkeptSqliteStorage(SqliteStorage):
             )
 
     def room(self) -> Room:
-        size_bytes = sum(_size(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal"))
+        size_bytes = sum(size_of(Path(f"{self.path}{suffix}")) for suffix in ("", "-wal"))
         return Room(
             size_bytes, self._rows("PRAGMA page_count")[0][0], self._rows("PRAGMA freelist_count")[0][0]
         )
@@ -120,66 +112,11 @@ class UpkeptSqliteStorage(SqliteStorage):
             raise self._fail(failure) from failure
         finally:
             self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-        return _size(Path(f"{self.path}-wal")) == 0
+        return size_of(Path(f"{self.path}-wal")) == 0
 
 
-def compact_file(path: Path) -> tuple[int, int]:
-    """Write a database file that nobody has open anew, without what was deleted and as small as can be.
-
-    All or nothing: the new file takes the old one's name when it is complete and durable. A kill leaves a
-    file that the next call replaces.
-
-    Gives its size in bytes before and after, with the WAL. It needs free disk for the new file.
-
-    Raises: StorageError `FileMissing`, `DatabaseInUse`, `DiskFull` and others, with the old file as it was.
-    """
-    path = Path(os.path.realpath(path))
-    new = path.with_name(path.name + _NEW_SUFFIX)
-    if not path.is_file():
-        raise StorageError(
-            f"there is no database `{path}` - name another file", code="FileMissing", path=str(path)
-        )
-    size_bytes = _size(path)
-    if (free_bytes := shutil.disk_usage(path.parent).free) < size_bytes:
-        got = f"it needs up to {size_bytes} bytes of free disk, there are {free_bytes}"
-        raise storage_error("DiskFull", path, "write the file anew", got)
-    before = size_bytes + _size(Path(f"{path}-wal"))
-    lock = FileLock(path)
-    connection: SqlConnection | None = None
-    try:
-        create_private(new)
-        connection = cast(SqlConnection, apsw.Connection(str(path)))
-        try:
-            # Else closing would move a WAL into a file that may not be ours.
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            sqlite_schema.recognise(connection, path)
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
-            connection.pragma("auto_vacuum", _INCREMENTAL)
-            connection.execute("VACUUM INTO ?", (str(new),))
-            copy_mode(path, new)
-            # The new file has all that the WAL has, which must not stay beside it.
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        finally:
-            connection.close(True)
-        if Path(f"{path}-wal").exists():
-            raise storage_error("DatabaseBusy", path, "write the file anew", "another program reads it")
-        with new.open("rb") as file:
-            sync_data(file.fileno())
-        os.rename(new, path)
-        sync_folder(path.parent)
-        return before, _size(path)
-    except apsw.Error as error:
-        system_errno = connection.system_errno if connection else 0
-        raise from_sqlite_error(error, path, "write the file anew", system_errno=system_errno) from error
-    except OSError as error:
-        raise from_os_error(error, path, "write the file anew") from error
-    finally:
-        new.unlink(missing_ok=True)
-        lock.release()
-
-
-def _size(file: Path) -> int:
+def size_of(file: Path) -> int:
+    """In bytes; 0 if there is none."""
     try:
         return file.stat().st_size
     except FileNotFoundError:
