@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 from upkeep import diary
+from upkeep.diary import files_with
 
 from .conftest import StartServer, finished
+
+NOTE_IDS = """
+
+@rdb.internal_query
+def ids(ctx: rdb.QueryCtx) -> list[str]:
+    return [note.id for note in ctx.db.query(Note)]
+"""
 
 
 @pytest.mark.slow
@@ -40,6 +49,27 @@ def test_the_file_of_a_running_server_is_backed_up_and_restored(
     counted = finished("run", "notes:count", cwd=folder)
     assert counted.stdout.strip() == "1", counted.stderr
     again.end()
+
+
+@pytest.mark.slow
+def test_a_running_server_erases_and_gives_room_back(folder: Path, start: StartServer) -> None:
+    (folder / "notes.py").write_text((folder / "notes.py").read_text() + NOTE_IDS)
+    server = start("dev", folder)
+    server.call("mutation", "notes:add", text="words that nobody may find")
+    found = finished("run", "notes:ids", cwd=folder)
+    [id] = json.loads(found.stdout)
+    assert files_with("words that nobody may find", server.data)
+    done = finished("erase", id, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert f"erased `{id}`: 1 versions" in done.stdout
+    assert files_with("words that nobody may find", server.data) == []
+    assert "bytes now" in finished("compact", cwd=folder).stdout
+    refused = finished("erase", "no id", cwd=folder)
+    assert refused.returncode == 1
+    assert "no id" in refused.stderr
+    stranger = finished("erase", id, "--url", server.url, "--admin-key", "wrong|key", cwd=folder)
+    assert stranger.returncode == 1
+    server.end()
 
 
 @pytest.mark.slow

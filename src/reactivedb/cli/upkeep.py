@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..errors import ReactiveDBError
 from ..storage import back_up, compact_file, restore
+from .call import ask
+from .data_dir import DataDir
 from .failures import Failures
 from .report import result
 
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="The database, such as `.reactivedb/data.db`.")]
+_Url = Annotated[str | None, typer.Option(help="The server.", show_default="from the data folder")]
+_Key = Annotated[str | None, typer.Option(help="Its key.", show_default="from the data folder")]
+_Data = Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder.")]
 
 
 def backup_command(
@@ -49,14 +55,66 @@ def restore_command(
             result(f"no backup has the bytes of the file `{id}`")
 
 
-def compact_command(file: _File) -> None:
-    """Make a database file that no program has open as small as it can be."""
+def compact_command(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="A database that no program has open.", show_default="the server's"
+        ),
+    ] = None,
+    *,
+    url: _Url = None,
+    admin_key: _Key = None,
+    data: _Data = None,
+) -> None:
+    """Give the room of what was deleted back to the disk, in a running server or of a closed file."""
     with Failures():
-        before, after = compact_file(file)
+        if file is not None:
+            before, after = compact_file(file)
+        else:
+            report = _ask_server("compact", {}, url, admin_key, data)
+            before, after = report["size_before_bytes"], report["size_after_bytes"]
         result(f"{before} bytes before, {after} bytes now")
+
+
+def erase_command(
+    id: Annotated[str, typer.Argument(help="The id of the document.")],
+    *,
+    url: _Url = None,
+    admin_key: _Key = None,
+    data: _Data = None,
+) -> None:
+    """Delete a document in a running server and take it out of all that the database remembers."""
+    with Failures():
+        report = _ask_server("erase_document", {"id": id}, url, admin_key, data)
+        result(
+            f"erased `{id}`: {report['version_count']} versions, {report['answer_count']} recorded answers, "
+            f"{report['job_count']} jobs"
+        )
+        for other in report["deleted_ids"]:
+            if other != id:
+                result(f"deleted along with it, not erased: `{other}`")
+        for job in report["running_job_ids"]:
+            result(f"a job that runs now holds it, erase it when it has ended: `{job}`")
+        result(report["backups"])
+
+
+def _ask_server(
+    route: str, question: dict[str, Any], url: str | None, admin_key: str | None, data: Path | None
+) -> Any:
+    folder = DataDir.of(Path(), data)
+    target = url or folder.known_url()
+    if target is None:
+        raise ReactiveDBError(
+            f"`{folder.path}` knows of no server - run this in the application's folder, or pass "
+            "`--data APP_DIR/.reactivedb`, or `--url` and `--admin-key`",
+            code="NoTarget",
+        )
+    return ask(target, admin_key or folder.known_key(), route, question)
 
 
 def add_commands(cli: typer.Typer) -> None:
     cli.command("backup")(backup_command)
     cli.command("restore")(restore_command)
     cli.command("compact")(compact_command)
+    cli.command("erase")(erase_command)
