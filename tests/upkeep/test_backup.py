@@ -200,6 +200,7 @@ def test_a_backup_of_another_database_is_refused(path: Path, folder: Path) -> No
     assert restored(folder) == ["1 one"]
 
 
+@pytest.mark.slow
 def test_a_database_that_was_restored_to_the_past_needs_another_folder(path: Path, folder: Path) -> None:
     with app().open(path) as db:
         db.mutation(diary.write, 1, "one")
@@ -226,10 +227,10 @@ def test_a_backup_that_was_changed_by_others_is_noticed(path: Path, folder: Path
         shell.close()
         with pytest.raises(rdb.StorageError) as caught:
             db.backup(folder)
-        assert caught.value.code == "BackupDamaged"
+        assert caught.value.code in ("BackupDamaged", "DatabaseCorrupt")
         with pytest.raises(rdb.StorageError) as refused:
             rdb.restore(folder, path.with_name("restored.db"))
-        assert refused.value.code == "BackupDamaged"
+        assert refused.value.code in ("BackupDamaged", "DatabaseCorrupt")
         assert not path.with_name("restored.db").exists()
 
 
@@ -244,6 +245,7 @@ def test_a_backup_is_no_database_and_a_database_in_memory_has_none(path: Path, f
     assert refused.value.code == "NoFile"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [10_000, 100_000])
 def test_a_full_disk_leaves_the_last_backup_as_it_was(path: Path, folder: Path, room: int) -> None:
     with app().open(path, durability="relaxed") as db:

@@ -12,6 +12,7 @@ import pytest
 
 import reactivedb as rdb
 from reactivedb.functions import ANONYMOUS, Kind, RegisteredMutation, RequestKey, RunResult
+from reactivedb.storage import compact_file
 from reactivedb.testing import FakeClock
 
 from . import diary
@@ -196,9 +197,10 @@ def test_a_reader_that_keeps_old_bytes_in_the_wal_is_named(path: Path) -> None:
         assert files_with(MARKER, path.parent) == []
 
 
-def test_a_file_of_an_earlier_version_is_refused_until_it_was_written_anew(path: Path) -> None:
+def test_a_file_with_old_bytes_is_written_anew_before_anything_is_erased(path: Path) -> None:
     with diary.diary().open(path) as db:
         id = db.mutation(diary.write, 1, MARKER)
+        db.mutation(diary.write, 2, OTHER)
     make_old(path)
     with diary.diary().open(path) as db:
         for refused in (lambda: db.erase(id), db.compact):
@@ -206,7 +208,12 @@ def test_a_file_of_an_earlier_version_is_refused_until_it_was_written_anew(path:
                 refused()
             assert caught.value.code == "RewriteNeeded"
             assert "reactivedb compact" in caught.value.message
-        assert db.query(diary.texts) == [MARKER]
+        assert db.query(diary.texts) == sorted([MARKER, OTHER])
+    compact_file(path)
+    with diary.diary().open(path) as db:
+        db.erase(id)
+        assert db.query(diary.texts) == [OTHER]
+    assert files_with(MARKER, path.parent) == []
 
 
 def make_old(path: Path) -> None:

@@ -36,7 +36,10 @@ _ERASE = (
 
 
 def prepare_upkeep(connection: SqlConnection, *, is_new: bool) -> None:
-    """Before anything is written through a connection; of a new file, before its first page."""
+    """Before anything is written through a connection; of a new file, before its first page.
+
+    After `reserve_bytes`, if that is called: what comes first settles the size of a page's content.
+    """
     connection.pragma("secure_delete", 1)
     if is_new:
         connection.pragma("auto_vacuum", INCREMENTAL)
