@@ -14,11 +14,13 @@ import pytest
 from inline_app import app_of
 
 import reactivedb as rdb
+from reactivedb.functions import RequestKey
 from reactivedb.storage import back_up, open_sqlite
 
 from . import diary
 from .diary import diary as app
 from .diary import file_size_limit
+from .test_erasure import as_client
 
 KILLED = Path(__file__).parent / "killed.py"
 
@@ -142,6 +144,20 @@ def test_a_damaged_database_with_a_wal_is_put_aside(path: Path, folder: Path) ->
     rdb.restore(folder, path, overwrite=True)
     assert shown(path) == ["1 one"]
     assert Path(f"{path}.before_restore").read_bytes() == b"damaged" * 1000
+    assert Path(f"{path}.before_restore-wal").read_bytes() == wal
+
+
+def test_an_answer_recorded_later_is_not_in_the_past(path: Path, folder: Path) -> None:
+    keys = [RequestKey("session", number) for number in (1, 2)]
+    moments: list[int] = []
+    with app().open(path) as db:
+        for key in keys:
+            as_client(db, key, diary.write, 1, "text")
+            moments.append(db.latest_ts)
+        db.backup(folder)
+    rdb.restore(folder, path, at=moments[0], overwrite=True)
+    with app().open(path) as db:
+        assert [db.runtime.runner.recorded(key) is not None for key in keys] == [True, False]
 
 
 def test_what_is_no_backup_is_refused(path: Path, folder: Path) -> None:
