@@ -77,8 +77,8 @@ class Runtime:
         self.engine.forget_outcomes()
         self.engine.retention.catch_up(budget_s=_FORGETTING_BUDGET_S)
         self.deployment = Deployment(process=dict(os.environ))
-        self._file_store = FileStore(storage.files_folder)
-        self.files = FileTransfer(self._file_store, self)
+        self.file_store = FileStore(storage.files_folder)
+        self.files = FileTransfer(self.file_store, self)
         self.runner = self._runner_of(app)
         self.report = RunReport(
             lambda: self.production, lambda path: self.runner.registry.canonical(path, Kind.QUERY)
@@ -135,7 +135,7 @@ class Runtime:
             try:
                 self.engine.close()
             finally:
-                self._file_store.close()
+                self.file_store.close()
 
     def stop(self) -> None:
         """End `serve`: running actions are cancelled, their jobs fail. Called on the loop."""
@@ -193,7 +193,7 @@ class Runtime:
             app.registry,
             deployment=self.deployment,
             env=app.env,
-            files=self._file_store,
+            files=self.file_store,
             echo=lambda: self.report.on_run is None,
         )
 

@@ -27,6 +27,7 @@ from .failures import ADMIN_KEY_VARIABLE, FAILED, Failures
 from .load import AppFolder
 from .report import result
 from .schema import schema
+from .upkeep import add_commands
 
 Folder = Annotated[Path, typer.Argument(metavar="APP_DIR", help="The folder with `app.py`.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
@@ -66,6 +67,7 @@ cli = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 cli.add_typer(schema, name="schema")
+add_commands(cli)
 
 
 @cli.command()

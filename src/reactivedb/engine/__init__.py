@@ -2,8 +2,10 @@
 
 from .catalog import Catalog, IndexState, SystemTable, TableState
 from .committer import CommitRecord, Committer, LogReader
+from .compaction import CompactionReport, compaction
 from .document import DocumentCache, StoredDocument
 from .engine import Engine, Running
+from .erasure import each_write, erase_answers, erase_versions, texts_of, versions_in_log, written_forms
 from .history import begin_at, check_public_at, check_readable_at, versions_of
 from .interval import just_above, prefix_interval
 from .made_tables import make_table
@@ -23,6 +25,7 @@ __all__ = [
     "Catalog",
     "CommitRecord",
     "Committer",
+    "CompactionReport",
     "DocumentCache",
     "DocumentChange",
     "Engine",
@@ -50,12 +53,19 @@ __all__ = [
     "begin_at",
     "check_public_at",
     "check_readable_at",
+    "compaction",
+    "each_write",
+    "erase_answers",
+    "erase_versions",
     "just_above",
     "make_table",
     "prefix_interval",
     "preview_migrations",
     "scan_of",
     "schema_progress",
+    "texts_of",
+    "versions_in_log",
     "versions_of",
     "work_step",
+    "written_forms",
 ]

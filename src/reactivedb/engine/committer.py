@@ -8,7 +8,7 @@ with its group) and `durable_ts` (survives a power cut). Whoever shows a result 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -165,6 +165,17 @@ class Committer:
             self._history_from_ts = oldest.ts
         for reader in self._readers:
             reader.append(record)
+
+    @property
+    def history(self) -> Collection[CommitRecord]:
+        """The commits that are kept for validating transactions."""
+        return self._history
+
+    def forget_history(self) -> None:
+        """Keep no earlier version of a document; a transaction that runs now would have to run again."""
+        self._history.clear()
+        self._history_size_bytes = 0
+        self._history_from_ts = self.applied_ts
 
     def when_durable(self, ts: int, callback: DurableCallback) -> None:
         """Call back with None once `ts` is durable, or with the error that undid it. May call at once."""

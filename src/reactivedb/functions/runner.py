@@ -29,6 +29,7 @@ from .cascade import Continuation
 from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
 from .deployment import Deployment
+from .erased_answer import ERASED_ANSWER, answer_erased
 from .failure import from_pydantic
 from .fence import pass_before_commit
 from .identity import Identity
@@ -468,6 +469,8 @@ def checked_return(definition: FunctionDefinition, value: Any) -> Any:
 
 
 def _replayed(recorded: Outcome) -> RunResult:
+    if recorded.result == ERASED_ANSWER:
+        return RunResult(recorded.ts, error=answer_erased())
     return RunResult(
         recorded.ts,
         value=decode(recorded.result),

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+from .upkeep import Upkeep
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentWrite:
@@ -125,7 +127,7 @@ class LogExtent:
 CLOSED_FOR_GOOD: Final = frozenset({"SyncFailed", "FileMoved", "FileChanged", "StorageClosed"})
 
 
-class Storage(Protocol):
+class Storage(Upkeep, Protocol):
     """The seam between the engine and what keeps its data.
 
     Every failure is a `StorageError`; its `code` is one of

@@ -14,6 +14,17 @@ from .wal_sync import sync_data, sync_folder
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def create_private(path: Path) -> None:
+    """Make an empty file that its owner alone can read, in the place of another. Raises OSError."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def copy_mode(source: Path, target: Path) -> None:
+    """Let those read and write the new file who may read and write the old one. Raises OSError."""
+    os.chmod(target, source.stat().st_mode & 0o777)
+
+
 def write_private(file: Path, text: str) -> None:
     """Replace a file so that at no moment anybody but its owner can read it.
 

@@ -20,9 +20,9 @@ from . import sqlite_schema
 from .open_file import OpenFile
 from .owner_only import tighten_database
 from .page_checksums import RESERVED_BYTES, ChecksumVFS
-from .sqlite import SqliteStorage
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import NO_ROOM, from_os_error, from_sqlite_error, storage_error
+from .sqlite_upkeep import BUSY_TIMEOUT_MS, UpkeptSqliteStorage, prepare_upkeep
 from .wal_damage import RELAXED, WalDamage, damage_of, has_groups
 from .wal_sync import FileWalSync, WalSync, measure_sync_cost
 
@@ -32,8 +32,6 @@ Durability = Literal["full", "relaxed"]
 CHECKPOINT_PAGES = 2000
 # SQLite's own page cache, in KiB.
 _CACHE_SIZE_KIB = 64 * 1024
-# Nobody else should write to the file; a checkpoint of the `sqlite3` shell is over in this time.
-_BUSY_TIMEOUT_MS = 1000
 _NO_SHM = (apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMOPEN)
 
 
@@ -44,7 +42,7 @@ def open_sqlite(
     vfs: str | None = None,
     open_wal: Callable[[Path], WalSync] = FileWalSync,
     checkpoint_pages: int = CHECKPOINT_PAGES,
-) -> SqliteStorage:
+) -> UpkeptSqliteStorage:
     """Open the file, or lay it out if there is none (its folder must be there).
 
     `vfs` (a registered SQLite file system) and `open_wal` (what syncs the WAL file) are seams for tests.
@@ -69,7 +67,7 @@ def open_sqlite(
             tighten_database(database)
             wal = open_wal(Path(str(database) + "-wal"))
             undo.callback(wal.close)
-            storage = SqliteStorage(connection, file=file, wal=wal, checkpoint_pages=checkpoint_pages)
+            storage = UpkeptSqliteStorage(connection, file=file, wal=wal, checkpoint_pages=checkpoint_pages)
             storage.recover(checked)
         except apsw.Error as error:
             system_errno = connection.system_errno if connection else 0
@@ -161,7 +159,7 @@ def _connection(database: Path, vfs_name: str, locking_mode: str) -> SqlConnecti
     connection = cast(SqlConnection, apsw.Connection(str(database), vfs=vfs_name))
     # Closing must change nothing until the file is known to be ours and sound.
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.pragma("locking_mode", locking_mode)
     return connection
 
@@ -176,6 +174,7 @@ def _prepare(connection: SqlConnection, database: Path) -> None:
     connection.pragma("temp_store", "MEMORY")
     if not known:
         connection.reserve_bytes("main", RESERVED_BYTES)
+    prepare_upkeep(connection, is_new=not known)
     mode: object = connection.pragma("journal_mode", "WAL")
     if mode != "wal":
         raise storage_error("StorageFailed", database, "open it with a write-ahead log", f"mode `{mode}`")

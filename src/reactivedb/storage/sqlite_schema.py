@@ -219,6 +219,7 @@ def _from_version_1(connection: SqlConnection) -> None:
 def _add_checksums(connection: SqlConnection) -> None:
     """Write every page anew, with room for its checksum."""
     connection.reserve_bytes("main", RESERVED_BYTES)
+    connection.pragma("auto_vacuum", "INCREMENTAL")
     # The copy that SQLite makes on the way is as large as the file: too large for the memory.
     connection.pragma("temp_store", "FILE")
     try:
