@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .app import App, AsyncDatabase, AsyncLive, AsyncPast, Database, Live, Past, Version
     from .auth import CustomJwtProvider, OidcProvider
-    from .engine import RetentionReport, SchemaProgress, SchemaReport
+    from .engine import CompactionReport, RetentionReport, SchemaProgress, SchemaReport
     from .errors import (
         ApplicationError,
         AuthenticationError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ActionCtx,
         Blob,
         Crons,
+        ErasureReport,
         HttpRouter,
         MutationCtx,
         OrderedQuery,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from .server.asgi import asgi
     from .server.serving import serve
     from .sign_in import SignIn
+    from .storage import BackupReport, RestoreReport, restore
     from .values import UNSET, Int64, Unset, Value
 
 __version__ = "0.1.0"
@@ -89,12 +91,15 @@ __all__ = [
     "AsyncPast",
     "AuthProviderError",
     "AuthenticationError",
+    "BackupReport",
     "Blob",
+    "CompactionReport",
     "ConflictError",
     "Crons",
     "CustomJwtProvider",
     "Database",
     "Document",
+    "ErasureReport",
     "FunctionNotFoundError",
     "HttpRouter",
     "Id",
@@ -122,6 +127,7 @@ __all__ = [
     "RegisteredMutation",
     "RegisteredQuery",
     "RequestError",
+    "RestoreReport",
     "RetentionReport",
     "Retry",
     "SchemaError",
@@ -149,6 +155,7 @@ __all__ = [
     "now_ms",
     "query",
     "random",
+    "restore",
     "serve",
     "updated_at",
     "v",
@@ -171,6 +178,7 @@ _HOMES = {
         "OidcProvider",
     ),
     "engine": (
+        "CompactionReport",
         "RetentionReport",
         "SchemaProgress",
         "SchemaReport",
@@ -194,6 +202,7 @@ _HOMES = {
         "ActionCtx",
         "Blob",
         "Crons",
+        "ErasureReport",
         "HttpRouter",
         "MutationCtx",
         "OrderedQuery",
@@ -234,6 +243,7 @@ _HOMES = {
         "v",
     ),
     "sign_in": ("SignIn",),
+    "storage": ("BackupReport", "RestoreReport", "restore"),
     "values": (
         "UNSET",
         "Int64",

@@ -101,6 +101,10 @@ class Limits:
     environment_name_length_max: int = 40
     environment_value_size_bytes_max: int = 8 * KIB
 
+    # A text of an erased document is looked for in recorded answers and in jobs if it is as long: a shorter
+    # one is no content but a state, such as `open`, and stands in answers that have nothing to do with it.
+    erased_text_length_min: int = 8
+
     # Files. Larger than what people film with their phones; it bounds what one upload can take of the disk.
     file_size_bytes_max: int = 1024 * MIB
     # Two words of 127 characters, as RFC 6838 has it.

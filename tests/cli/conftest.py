@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,10 @@ def command(*words: object) -> list[str]:
 class Server:
     """One running `dev` or `serve`."""
 
-    def __init__(self, *words: object, **environment: str) -> None:
+    def __init__(self, *words: object, under: Sequence[str] = (), **environment: str) -> None:
+        """`under` is a command that runs the one behind it."""
         self.process = subprocess.Popen(
-            command(*words),
+            [*under, *command(*words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -122,9 +123,13 @@ def start() -> Iterator[StartServer]:
     """`start("dev", folder)` gives a running server; it ends with the test."""
     running: list[Server] = []
 
-    def start_one(name: str, folder: Path, *options: object, **environment: str) -> Server:
+    def start_one(
+        name: str, folder: Path, *options: object, under: Sequence[str] = (), **environment: str
+    ) -> Server:
         browser = ["--no-open"] if name == "dev" else []
-        server = Server(name, folder, "--port", 0, "--site-port", 0, *browser, *options, **environment)
+        server = Server(
+            name, folder, "--port", 0, "--site-port", 0, *browser, *options, under=under, **environment
+        )
         running.append(server)
         return server
 

@@ -122,3 +122,24 @@ def test_an_address_leads_back_to_its_id_and_to_no_other() -> None:
     assert not any(others.id_at(address) in ids for address in addresses)
     # Neighbours have nothing in common.
     assert len({address[:6] for address in addresses}) > 990
+
+
+@pytest.mark.parametrize("jump_s", [30 * 24 * 3600, -30 * 24 * 3600])
+def test_a_url_is_good_for_an_hour_while_the_clock_is_set_ahead_or_back(
+    tmp_path: Path, jump_s: float
+) -> None:
+    clock = FakeClock()
+
+    async def run(db: rdb.AsyncDatabase) -> None:
+        first, second, late = [await new_token(db) for _ in range(3)]
+        clock.jump(jump_s)
+        assert len(await send(db, first)) == 32
+        clock.jump(-jump_s)
+        clock.advance(3599)
+        assert await send(db, first) == "UploadTokenUsed"
+        assert len(await send(db, second)) == 32
+        # How long the clock was behind cannot be told from its time: the URL may be good for an hour more.
+        clock.advance(2 if jump_s > 0 else 3602)
+        assert await send(db, late) == "UploadTokenExpired"
+
+    over(tmp_path / "data.db", clock, run)

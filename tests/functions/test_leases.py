@@ -313,6 +313,27 @@ def test_an_action_that_runs_too_long_is_given_up_where_it_waits(
     assert now.met == ["LeaseLost"] * (3 if where == "nested" else 2)
 
 
+def test_a_clock_that_is_set_ends_no_lease_and_prolongs_none(now: Stage) -> None:
+    clock = FakeClock()
+
+    async def main() -> None:
+        limits = rdb.Limits(action_time_s_max=60)
+        async with app_of(*MEMBERS, limits=limits).open_async(clock=clock) as db:
+            await db.mutation(start, "before")
+            await now.waits.wait()
+            for jump_s in (86_400, -2 * 86_400):
+                clock.jump(jump_s)
+                clock.advance(20)
+                for _ in range(5):
+                    await anyio.lowlevel.checkpoint()
+                assert await db.query(states) == ["inProgress"]
+            clock.advance(20)
+            await db.run_until_idle(timeout_s=5)
+            assert await db.query(states) == ["failed"]
+
+    anyio.run(main)
+
+
 def test_time_that_runs_out_inside_a_mutation_undoes_it(now: Stage) -> None:
     clock = FakeClock()
 

@@ -168,3 +168,19 @@ async def test_what_was_counted_is_forgotten_when_it_counts_no_more(clock: FakeC
         clock.advance(3600)
         await fail(house, "one more")
         assert len(house.rows("_sign_in_rate_limits")) == 2
+
+
+@pytest.mark.parametrize("jump_s", [30 * 24 * 3600, -30 * 24 * 3600, 120])
+async def test_a_clock_that_is_set_gives_no_new_tries_and_takes_none(
+    clock: FakeClock, limits: rdb.Limits, jump_s: float
+) -> None:
+    async with open_house(clock, limits=limits) as house:
+        await house.peer().sign_up("ada")
+        assert await fail(house, "ada", 3) == ["InvalidCredentials"] * 3
+        clock.jump(jump_s)
+        assert await fail(house, "ada") == ["RateLimited"]
+        clock.jump(-jump_s)
+        clock.advance(59.9)
+        assert await fail(house, "ada") == ["RateLimited"]
+        clock.advance(0.1)
+        assert await fail(house, "ada", 2) == ["InvalidCredentials", "RateLimited"]

@@ -234,3 +234,18 @@ async def test_old_sessions_make_room(clock: FakeClock) -> None:
         clock.advance(31 * DAY_S)
         await house.peer().sign_up("bob")
         assert len(house.rows("_sign_in_sessions")) == 1
+
+
+async def test_a_clock_that_was_a_year_ahead_ends_no_session(house: House) -> None:
+    ada, grace = await house.peer().sign_up("ada"), await house.peer().sign_up("grace")
+    house.clock.jump(365 * DAY_S)
+    await ada.refresh()
+    # New sessions make room by forgetting old ones.
+    for _ in range(3):
+        await house.peer().sign_in("ada")
+    house.clock.jump(-365 * DAY_S)
+    await ada.refresh()
+    await grace.refresh()
+    for _ in range(20):
+        house.clock.advance(61)
+        await ada.refresh()

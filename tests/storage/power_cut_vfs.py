@@ -117,15 +117,15 @@ class Disk:
         self._synced_names = dict(self.seen)
         self.is_off = False
         self.next_sync_fails = False
-        self._operations_left = 0
+        self.operations_left = 0
 
     def cut_after(self, operation_count: int) -> None:
-        self._operations_left = operation_count
+        self.operations_left = operation_count
 
     def operate(self) -> bool:
         """Count one operation; whether it still reaches the disk."""
-        self._operations_left -= 1
-        if self._operations_left < 0:
+        self.operations_left -= 1
+        if self.operations_left < 0:
             self.is_off = True
         return not self.is_off
 

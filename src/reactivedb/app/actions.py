@@ -287,8 +287,9 @@ class Actions:
         call: tuple[tuple[Any, ...], dict[str, Any]],
     ) -> str:
         def body(run: Run) -> tuple[Any, Any]:
-            when = at_ms if at_ms is not None else run.transaction.now_ms + delay_s * 1000
-            return run.scheduler.add(when, function, *call), None
+            if at_ms is None:
+                return run.scheduler.add_after(delay_s * 1000, function, *call), None
+            return run.scheduler.add(at_ms, function, *call), None
 
         result = self._runtime.runner.transact(body, ANONYMOUS)
         await self._runtime.durable(result.ts)

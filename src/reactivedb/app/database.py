@@ -13,15 +13,18 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
+from os import PathLike
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import anyio
+import anyio.to_thread
 
-from ..engine import RetentionReport, Running, SchemaProgress, schema_progress
+from ..engine import CompactionReport, RetentionReport, Running, SchemaProgress, schema_progress
 from ..errors import RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
+    ErasureReport,
     FunctionDefinition,
     Kind,
     PaginationOptions,
@@ -34,11 +37,14 @@ from ..functions import (
     log_lines,
 )
 from ..schema import Document, Id
+from ..storage import BackupReport
+from . import upkeep
 from .call_queue import CallQueue, LoopCall
 from .live import AsyncLive, Live
 from .loop import loop_factory
 from .past import AsyncPast, Past, Version, history_of
 from .runtime import Runtime
+from .upkeep import run_steps, run_steps_async
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -242,9 +248,50 @@ class Database:
         """How far back the past can be read, and what was given up."""
         return self._calls.run(partial(_retention_report, self.runtime))
 
+    def erase(self, id: Id[Any]) -> ErasureReport:
+        """Delete a document and take it out of the past, recorded answers, jobs, files and the disk.
+
+        Calls of others go on meanwhile. Interrupted or killed, it goes on when it is called again; a document
+        that was deleted before is erased too. What is found, and what backups keep: `docs/backups.md`.
+
+        Raises:
+            ValidationError: `InvalidId`.
+            RequestError: `DeleteRestricted`, by a rule of the schema; `JobRunning`.
+            StorageError: `RewriteNeeded`, the file was laid out by an earlier version; `DatabaseBusy`,
+            another
+                program keeps the old bytes in the WAL.
+        """
+        return run_steps(self.runtime, self._calls, upkeep.erase(self.runtime, id))
+
+    def compact(self) -> CompactionReport:
+        """Give the room of what was deleted back to the disk, in short steps beside the calls of others.
+
+        Raises:
+            StorageError: `RewriteNeeded`, the file was laid out by an earlier version; `DiskFull`.
+        """
+        return run_steps(self.runtime, self._calls, upkeep.compact(self.runtime))
+
+    def backup(self, folder: str | PathLike[str]) -> BackupReport:
+        """Copy the state of one moment, its past and its files into a folder, where a backup may be already.
+
+        Calls of others go on meanwhile. See `docs/backups.md`.
+
+        Raises:
+            StorageError: `BackupDamaged`, `OtherBackup`, `DiskFull` and others; the last backup is as it was.
+        """
+        return upkeep.backup_now(self.runtime, self._calls, folder)
+
     def schema_progress(self) -> list[SchemaProgress]:
         """Indexes that are being built, and migrations, with how far they have come."""
         return self._calls.run(partial(schema_progress, self.runtime.engine))
+
+    def check(self) -> list[str]:
+        """Read the whole file and say what is damaged or does not fit together, a sentence each; [] if all
+        is sound. Others may go on meanwhile: it is the state of one moment that is checked.
+        """
+        # Not in the queue, where other calls would wait for it.
+        self._calls.check_caller()
+        return self.runtime.check()
 
     @property
     def runtime(self) -> Runtime:
@@ -389,9 +436,27 @@ class AsyncDatabase:
         """How far back the past can be read, and what was given up."""
         return _retention_report(self.runtime)
 
+    async def erase(self, id: Id[Any]) -> ErasureReport:
+        """As `Database.erase`; the loop turns between its steps."""
+        return await run_steps_async(self.runtime, upkeep.erase(self.runtime, id))
+
+    async def compact(self) -> CompactionReport:
+        """As `Database.compact`; the loop turns between its steps."""
+        return await run_steps_async(self.runtime, upkeep.compact(self.runtime))
+
+    async def backup(self, folder: str | PathLike[str]) -> BackupReport:
+        """As `Database.backup`; it reads the file in another thread."""
+        return await upkeep.backup_now_async(self.runtime, folder)
+
     def schema_progress(self) -> list[SchemaProgress]:
         """Indexes that are being built, and migrations, with how far they have come."""
         return schema_progress(self.runtime.engine)
+
+    async def check(self) -> list[str]:
+        """Read the whole file and say what is damaged or does not fit together, a sentence each; [] if all
+        is sound. Others may go on meanwhile: it is the state of one moment that is checked.
+        """
+        return await anyio.to_thread.run_sync(self.runtime.check)
 
     async def open(self) -> None:
         """What `async with` does on entering. Raises as `App.open` does."""

@@ -20,6 +20,7 @@ import anyio.to_thread
 from ..engine import Engine
 from ..errors import StorageError
 from ..functions import Jobs
+from ..storage import CLOSED_FOR_GOOD
 from ..subscriptions import QueryCache
 from .meters import Histogram
 from .tasks import Tasks
@@ -75,7 +76,7 @@ class Delivery:
         self._ended: StorageError | None = None
         # While set, whoever becomes due is served by the delivery that is going on.
         self._delivering = False
-        self._forgot_ns = engine.clock.now_ns()
+        self._forgot_ns = engine.clock.elapsed_ns()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
         self._context = contextvars.Context()
@@ -118,7 +119,7 @@ class Delivery:
     async def durable(self, ts: int) -> None:
         """Wait until `ts` is durable. Raises StorageError if it never will be."""
         committer = self._engine.committer
-        if ts <= committer.durable_ts:
+        if ts <= committer.durable_ts and committer.abandoned is None:
             self._notice_jobs()
             return
         loop = asyncio.get_running_loop()
@@ -185,7 +186,10 @@ class Delivery:
             return
         self._notice_jobs()
         committer = self._engine.committer
-        if committer.applied_ts > committer.durable_ts and not self._syncing:
+        if committer.abandoned is not None:
+            # A synchronous caller found that out.
+            self._storage_failed(committer.abandoned)
+        elif committer.applied_ts > committer.durable_ts and not self._syncing:
             try:
                 self._forget_sometimes()
                 began_s = time.perf_counter()
@@ -221,7 +225,7 @@ class Delivery:
     def _storage_failed(self, error: StorageError) -> None:
         """A failed group has been undone; a failed sync has closed the storage for good."""
         self._jobs.storage_failed()
-        if error.code == "SyncFailed" and self.broken is None:
+        if error.code in CLOSED_FOR_GOOD and self.broken is None:
             self.broken = error
             self._end_followers(error)
             if self.on_broken is not None:
@@ -257,7 +261,7 @@ class Delivery:
 
     def _forget_sometimes(self) -> None:
         """Drop what is no longer kept; beside commits only, so that an idle database does no work."""
-        now_ns = self._engine.clock.now_ns()
+        now_ns = self._engine.clock.elapsed_ns()
         if now_ns - self._forgot_ns > _FORGET_INTERVAL_NS:
             self._forgot_ns = now_ns
             self._engine.forget_outcomes()

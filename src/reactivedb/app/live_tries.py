@@ -35,7 +35,7 @@ class LiveTries:
         """None is due."""
         with self._engine.lock:
             next_ns = self._cache.tries.next_ns
-        return next_ns is None or next_ns > self._engine.clock.now_ns()
+        return next_ns is None or next_ns > self._engine.clock.elapsed_ns()
 
     async def run(self) -> None:
         """Run what falls due, until cancelled."""
@@ -52,7 +52,7 @@ class LiveTries:
         async with anyio.create_task_group() as waiting:
 
             async def until_due(due_ns: int) -> None:
-                await self._engine.clock.sleep_until_ns(due_ns)
+                await self._engine.clock.sleep_ns(due_ns - self._engine.clock.elapsed_ns())
                 waiting.cancel_scope.cancel()
 
             if next_ns is not None:

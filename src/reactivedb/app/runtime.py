@@ -36,7 +36,7 @@ from ..functions import (
     kept_text,
     request_id_of,
 )
-from ..storage import FileStore, Storage
+from ..storage import FileStore, Storage, examine
 from ..subscriptions import QueryCache, QuerySet
 from ..user_code import contained, contained_in_task, is_from_library, is_of
 from . import heartbeat
@@ -77,8 +77,8 @@ class Runtime:
         self.engine.forget_outcomes()
         self.engine.retention.catch_up(budget_s=_FORGETTING_BUDGET_S)
         self.deployment = Deployment(process=dict(os.environ))
-        self._file_store = FileStore(storage.files_folder)
-        self.files = FileTransfer(self._file_store, self)
+        self.file_store = FileStore(storage.files_folder)
+        self.files = FileTransfer(self.file_store, self)
         self.runner = self._runner_of(app)
         self.report = RunReport(
             lambda: self.production, lambda path: self.runner.registry.canonical(path, Kind.QUERY)
@@ -135,7 +135,7 @@ class Runtime:
             try:
                 self.engine.close()
             finally:
-                self._file_store.close()
+                self.file_store.close()
 
     def stop(self) -> None:
         """End `serve`: running actions are cancelled, their jobs fail. Called on the loop."""
@@ -193,7 +193,7 @@ class Runtime:
             app.registry,
             deployment=self.deployment,
             env=app.env,
-            files=self._file_store,
+            files=self.file_store,
             echo=lambda: self.report.on_run is None,
         )
 
@@ -406,6 +406,14 @@ class Runtime:
     def latest_ts(self) -> int:
         """The newest timestamp that is durable."""
         return self.engine.committer.durable_ts
+
+    def check(self) -> list[str]:
+        """What is damaged or does not fit together in the file. Any thread; others go on meanwhile."""
+        storage = self.engine.storage
+        if storage.path is not None:
+            return examine(storage.path).problems
+        with self.engine.lock:
+            return storage.check()
 
     def query_set(self, on_change: Callable[[], None], *, keeps_values: bool = False) -> QuerySet:
         return QuerySet(self.cache, on_change=on_change, keeps_values=keeps_values)

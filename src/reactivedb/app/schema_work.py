@@ -27,7 +27,7 @@ from ..engine import (
 )
 from ..errors import SchemaError, StorageError
 from ..log import Log
-from ..storage import MemoryStorage, copy_sqlite, open_sqlite
+from ..storage import CLOSED_FOR_GOOD, MemoryStorage, copy_sqlite, open_sqlite
 
 if TYPE_CHECKING:
     from .declaration import App
@@ -100,10 +100,10 @@ class SchemaWork:
             _log.error("%s", error)
             return False
         except StorageError as error:
-            if error.code in ("SyncFailed", "StorageClosed"):
+            if error.code in CLOSED_FOR_GOOD:
                 return False
             # A full disk may get room again; nothing of the batch was done.
-            await self._engine.clock.sleep_until_ns(self._engine.clock.now_ns() + _STORAGE_RETRY_NS)
+            await self._engine.clock.sleep_ns(_STORAGE_RETRY_NS)
             return True
         if step is Step.NOTHING_LEFT:
             return False

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 import anyio
 
-from ..clock import Clock
+from ..clock import Clock, steady
 from ..errors import AuthenticationError, AuthProviderError, ValidationError
 from ..log import Log
 from ..values import loads
@@ -54,7 +54,7 @@ class KeySet:
         resolve: Resolve = resolve,
     ) -> None:
         self._provider = provider
-        self._clock = clock
+        self._clock = steady(clock)
         self._allow_private = allow_private
         self._resolve = resolve
         self._lock = anyio.Lock()
@@ -152,8 +152,7 @@ class KeySet:
         # Bounded from now too: a wall clock that was set back shall keep nobody waiting.
         now_ns = self._clock.now_ns()
         if now_ns < self._next_for_unknown_ns:
-            latest_ns = now_ns + _ns(UNKNOWN_KEY_INTERVAL_S)
-            await self._clock.sleep_until_ns(min(self._next_for_unknown_ns, latest_ns))
+            await self._clock.sleep_ns(min(self._next_for_unknown_ns - now_ns, _ns(UNKNOWN_KEY_INTERVAL_S)))
         async with self._lock:
             if self._ended_count == seen_count:
                 self._next_for_unknown_ns = self._clock.now_ns() + _ns(UNKNOWN_KEY_INTERVAL_S)

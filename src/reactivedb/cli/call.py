@@ -39,12 +39,24 @@ def parse_args(text: str) -> dict[str, Any]:
 
 
 def call(url: str, key: str | None, path: str, args: dict[str, Any]) -> Outcome:
-    """Run one function and wait for it.
+    """Run one function and wait for it. Raises as `ask` does."""
+    answer = ask(url, key, "function", {"path": path, "args": args, "format": "convex_encoded_json"})
+    return Outcome(
+        succeeded=answer["status"] == "success",
+        value=answer.get("value"),
+        error=answer.get("errorMessage", ""),
+        error_data=answer.get("errorData"),
+        log_lines=answer.get("logLines", []),
+    )
+
+
+def ask(url: str, key: str | None, route: str, question: dict[str, Any]) -> Any:
+    """Post JSON to a route below `/api/`; the JSON of the answer.
 
     Raises:
         ReactiveDBError: `BadURL`, `NoServer` if none answers, or the code of the server's refusal.
     """
-    body = json.dumps({"path": path, "args": args, "format": "convex_encoded_json"}).encode()
+    body = json.dumps(question).encode()
     headers = {"Content-Type": "application/json", "Convex-Client": "reactivedb-cli"}
     if key is not None:
         headers["Authorization"] = f"Convex {key}"
@@ -53,10 +65,10 @@ def call(url: str, key: str | None, path: str, args: dict[str, Any]) -> Outcome:
             f"expected the server's URL, such as `http://127.0.0.1:3210`, got `{url}` - pass another `--url`",
             code="BadURL",
         )
-    request = urllib.request.Request(f"{url.rstrip('/')}/api/function", body, headers)
+    request = urllib.request.Request(f"{url.rstrip('/')}/api/{route}", body, headers)
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-            answer = json.load(response)
+            return json.load(response)
     except urllib.error.HTTPError as error:
         raise _refused(error) from None
     except (OSError, ValueError) as error:
@@ -64,13 +76,6 @@ def call(url: str, key: str | None, path: str, args: dict[str, Any]) -> Outcome:
             f"no server answers at `{url}` ({error}) - start one with `reactivedb dev`, or pass `--url`",
             code="NoServer",
         ) from None
-    return Outcome(
-        succeeded=answer["status"] == "success",
-        value=answer.get("value"),
-        error=answer.get("errorMessage", ""),
-        error_data=answer.get("errorData"),
-        log_lines=answer.get("logLines", []),
-    )
 
 
 def _refused(error: urllib.error.HTTPError) -> ReactiveDBError:

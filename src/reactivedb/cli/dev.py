@@ -7,6 +7,7 @@ schema fails, that is shown and the application before serves on.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -20,6 +21,7 @@ from anyio.abc import TaskGroup
 from watchfiles import Change, awatch  # pyright: ignore[reportUnknownVariableType] - a part is untyped
 
 from ..app import Runtime
+from ..errors import StorageError
 from ..server.admin import Addresses, AdminKey
 from ..server.asgi import ReactiveASGI
 from ..server.serving import Listeners, run, serve_on
@@ -29,6 +31,8 @@ from .failures import known_secrets
 from .load import AppFolder
 from .report import Report, result
 from .users import development_provider
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +105,13 @@ def dev(settings: Settings, *, open_browser: bool) -> None:
 
 def announce(addresses: Addresses, data: DataDir) -> None:
     """Say on standard output that the server is ready, and where; leave its URL for `run`."""
-    data.remember_url(addresses.cloud_url or "")
+    try:
+        data.remember_url(addresses.cloud_url or "")
+    except StorageError as error:
+        if error.code != "DiskFull":
+            raise
+        # Serving reads needs no room.
+        _log.warning("%s", error)
     result(f"reactivedb: serving {addresses.cloud_url} site {addresses.site_url} data {data.path}")
 
 

@@ -16,7 +16,14 @@ FAILED: Final = 1
 ADMIN_KEY_VARIABLE: Final = "REACTIVEDB_ADMIN_KEY"
 _USAGE: Final = 2
 _SECRET_LENGTH_MIN: Final = 6
-_USAGE_CODES: Final = {"NoAppFolder", "BadArguments", "NoTarget", "BadURL", "InvalidAllowedHost"}
+_USAGE_CODES: Final = {
+    "NoAppFolder",
+    "BadArguments",
+    "NoTarget",
+    "BadURL",
+    "FileMissing",
+    "InvalidAllowedHost",
+}
 
 
 def known_secrets() -> tuple[str, ...]:

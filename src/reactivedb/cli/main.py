@@ -18,6 +18,7 @@ from ..server.admin import Addresses
 from ..server.asgi import ReactiveASGI
 from ..server.serving import DEFAULT_PORT, DEFAULT_SITE_PORT, Listeners, serve_on
 from ..server.serving import run as run_loop
+from ..storage import examine
 from .call import call, parse_args
 from .data_dir import DataDir
 from .dev import Settings, announce
@@ -26,6 +27,7 @@ from .failures import ADMIN_KEY_VARIABLE, FAILED, Failures
 from .load import AppFolder
 from .report import result
 from .schema import schema
+from .upkeep import add_commands
 
 Folder = Annotated[Path, typer.Argument(metavar="APP_DIR", help="The folder with `app.py`.")]
 Host = Annotated[str, typer.Option(help="The address to listen on.")]
@@ -55,6 +57,8 @@ AllowedHosts = Annotated[
 ]
 Compression = Annotated[bool, typer.Option("--compression", help="Offer permessage-deflate.")]
 
+_WAY_OUT = "restore a copy, or read what is left with `sqlite3 FILE .recover` into a new file"
+
 # Locals in a traceback could be keys.
 cli = typer.Typer(
     help="A reactive document database for Python.",
@@ -63,6 +67,7 @@ cli = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 cli.add_typer(schema, name="schema")
+add_commands(cli)
 
 
 @cli.command()
@@ -170,6 +175,26 @@ def run(
         if outcome.error_data is not None:
             report.line(_pretty(outcome.error_data))
         raise typer.Exit(FAILED)
+
+
+@cli.command()
+def doctor(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The database, such as `data.db`.")],
+) -> None:
+    """Read a whole database file and say what is damaged or does not fit together; change nothing.
+
+    Exit code 1 if something is wrong. A server may be running.
+    """
+    with Failures() as report:
+        found = examine(file)
+        for fact in found.facts:
+            result(fact)
+        for problem in found.problems:
+            result(f"PROBLEM {problem}")
+        if found.problems:
+            report.line(f"{file}: {len(found.problems)} problems - {_WAY_OUT}")
+            raise typer.Exit(FAILED)
+        result("no problem was found")
 
 
 @cli.command()

@@ -8,7 +8,7 @@ with its group) and `durable_ts` (survives a power cut). Whoever shows a result 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -107,8 +107,9 @@ class Committer:
         self._waiters: deque[tuple[int, DurableCallback]] = deque()
         # Timestamps above the first and up to the second number were undone, for that reason.
         self._undone: deque[tuple[int, int, StorageError]] = deque(maxlen=_UNDONE_MAX)
-        # Set once the storage is closed for good: nothing becomes durable any more.
-        self._abandoned: StorageError | None = None
+        # Set once the storage is closed for good: nothing becomes durable any more, and nothing is told any
+        # more, for what is in memory may not be what the file holds.
+        self.abandoned: StorageError | None = None
 
     def reader(self) -> LogReader:
         reader = LogReader(self._history_size_bytes_max)
@@ -165,6 +166,17 @@ class Committer:
         for reader in self._readers:
             reader.append(record)
 
+    @property
+    def history(self) -> Collection[CommitRecord]:
+        """The commits that are kept for validating transactions."""
+        return self._history
+
+    def forget_history(self) -> None:
+        """Keep no earlier version of a document; a transaction that runs now would have to run again."""
+        self._history.clear()
+        self._history_size_bytes = 0
+        self._history_from_ts = self.applied_ts
+
     def when_durable(self, ts: int, callback: DurableCallback) -> None:
         """Call back with None once `ts` is durable, or with the error that undid it. May call at once."""
         error = self.failure_of(ts)
@@ -174,11 +186,13 @@ class Committer:
             self._waiters.append((ts, callback))
 
     def failure_of(self, ts: int) -> StorageError | None:
-        """Why what was read or written at `ts` will never be durable; None if it is, or still may be."""
+        """Why what was read or written at `ts` cannot be told; None if it is durable, or still may be."""
+        if self.abandoned is not None:
+            return self.abandoned
         for low, high, error in self._undone:
             if low < ts <= high:
                 return error
-        return self._abandoned if ts > self.durable_ts else None
+        return None
 
     @property
     def is_waiting(self) -> bool:
@@ -217,7 +231,7 @@ class Committer:
 
     def abandon(self, error: StorageError) -> list[DurableCallback]:
         """The storage is closed for good: everybody who still waits is to be told."""
-        self._abandoned = error
+        self.abandoned = error
         lost = [callback for _, callback in self._waiters]
         self._waiters.clear()
         return lost

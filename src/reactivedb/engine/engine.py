@@ -13,11 +13,11 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..clock import Clock, SystemClock, span_ns
+from ..clock import Clock, SystemClock, steady
 from ..errors import StorageError
 from ..limits import DEFAULT_LIMITS, Limits
 from ..log import Log
-from ..storage import Commit, DocumentWrite, Outcome, Storage, StoredVersion
+from ..storage import CLOSED_FOR_GOOD, Commit, DocumentWrite, Outcome, Storage, StoredVersion
 from ..user_code import contained, is_of, text_of
 from .catalog import Catalog, SystemTable, TableState
 from .committer import Committer, DurableCallback, LogReader, index_changes
@@ -26,6 +26,7 @@ from .document import DocumentCache, StoredDocument
 from .made_tables import made_tables
 from .retention import Retention
 from .schema_change import Declaration, SchemaReport, change_schema
+from .timeline import Timeline
 from .transaction import Transaction, next_creation_time
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Engine:
         entropy: Callable[[], bytes] | None = None,
     ) -> None:
         self.storage = storage
-        self.clock = clock or SystemClock()
+        self.clock = steady(clock or SystemClock())
         self.limits = limits
         # Guards everything below, and the storage. Reentrant: a nested call of the same thread is one run.
         self.lock = threading.RLock()
@@ -70,7 +71,8 @@ class Engine:
             last_ts=stored.last_ts,
             history_size_bytes_max=limits.commit_history_size_bytes_max,
         )
-        self.retention = Retention(storage, self.clock, limits)
+        self.timeline = Timeline(storage, self.clock, last_ts=stored.last_ts)
+        self.retention = Retention(storage, self.timeline, limits)
         self.cache = DocumentCache(limits.document_cache_size_bytes_max)
         self.counts = Counts(storage)
         # Tables of which a range read lately found most documents missing in the cache.
@@ -109,6 +111,8 @@ class Engine:
                     self.storage, declaration, applied_ts=self.committer.applied_ts, limits=self.limits
                 )
                 self.cursor_secret = self._kept_secret()
+                if self.timeline.is_new:
+                    self.timeline.record(self.timeline.steady_ns)
                 self.storage.flush()
                 self.storage.sync()
             except BaseException:
@@ -239,9 +243,9 @@ class Engine:
 
     def begin(self) -> Transaction:
         """Start a run. The caller holds the lock until it has committed or dropped it."""
-        return Transaction(
-            self, seed=self.entropy(), now_ns=self.clock.now_ns(), base_ts=self.committer.applied_ts
-        )
+        now_ns = self.clock.now_ns()
+        self.timeline.observe(now_ns)
+        return Transaction(self, seed=self.entropy(), now_ns=now_ns, base_ts=self.committer.applied_ts)
 
     def commit(self, transaction: Transaction, *, outcome: Callable[[int], Outcome] | None = None) -> int:
         """Append the transaction to the open group; gives its timestamp.
@@ -276,6 +280,7 @@ class Engine:
         commit = Commit(ts, writes, removed, added, outcome(ts) if outcome is not None else None)
         with self._whole():
             self.committer.append(ts, write_set, commit)
+            self.timeline.committed(ts)
             self.counts.follow(commit)
             for change in write_set.changes:
                 if change.new is not None:
@@ -290,7 +295,10 @@ class Engine:
         try:
             yield
         except StorageError as error:
-            self.undo_open_group(error)
+            if error.code in CLOSED_FOR_GOOD:
+                self.abandon(error)
+            else:
+                self.undo_open_group(error)
             raise
         except BaseException as error:
             cut_short = f"undone, since `{type(error).__name__}` cut a commit short - send it again"
@@ -301,6 +309,7 @@ class Engine:
         """State and caches return to what is in the file; everybody who waited for more is told."""
         with self.lock:
             lost = self.committer.undo_open_group(error)
+            self.timeline.undone()
             self.cache.clear()
             self.counts.forget()
         _call(lost, error)
@@ -308,8 +317,8 @@ class Engine:
     def forget_outcomes(self) -> None:
         """Drop the recorded answers to clients' mutations that are older than they are kept."""
         with self.lock:
-            horizon_ns = self.clock.now_ns() - span_ns(self.limits.outcome_retention_s)
-            self.storage.forget_outcomes(min(max(horizon_ns, 0), self.committer.applied_ts))
+            horizon_ns = self.timeline.horizon_ns(self.limits.outcome_retention_s)
+            self.storage.forget_outcomes(min(horizon_ns, self.committer.applied_ts))
 
     # Durability
 

@@ -54,7 +54,8 @@ def check_public_at(engine: Engine, ts: int) -> None:
     check_readable_at(engine, ts)
     with engine.lock:
         next_write = engine.storage.log(ts, limit=1)
-        age_s = (engine.clock.now_ns() - next_write[0][0]) / 1e9 if next_write else 0.0
+        engine.timeline.observe(engine.clock.now_ns())
+        age_s = engine.timeline.age_at_least_s(next_write[0][0]) if next_write else 0.0
     if age_s > engine.limits.public_history_s:
         raise ValidationError(
             f"the state at {ts} was replaced {age_s:.0f} s ago, and without the admin key it can be read for "

@@ -1,9 +1,9 @@
 """How much of the past is kept, and when is the rest given up?
 
-Bounded by age and by size (`limits.log_retention_s`, `limits.log_retention_size_bytes_max`). The horizon
-moves in small steps beside commits, inside their own group, so that it costs no sync; an idle database does
-no work. It starts only when there is a sixteenth too much, so that most commits pay nothing. A view of the
-past that is in use holds the horizon where it is.
+Bounded by age and by size (`limits.log_retention_s`, `limits.log_retention_size_bytes_max`). Age is what has
+passed, whatever the wall clock was set to (`timeline`). The horizon moves in small steps beside commits,
+inside their own group, so that it costs no sync; an idle database does no work. It starts only when there is
+a sixteenth too much, so that most commits pay nothing. A view of the past that is in use holds the horizon.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from ..clock import span_ns
 
 if TYPE_CHECKING:
-    from ..clock import Clock
     from ..limits import Limits
     from ..storage import Storage
+    from .timeline import Timeline
 
 # One step beside a commit: half a millisecond where the versions it forgets lie together, some five where
 # they are strewn over a large file; and always more than what was written since the last.
@@ -48,10 +48,10 @@ class RetentionReport:
 class Retention:
     """The horizon of one database. The engine's lock guards it."""
 
-    def __init__(self, storage: Storage, clock: Clock, limits: Limits) -> None:
+    def __init__(self, storage: Storage, timeline: Timeline, limits: Limits) -> None:
         self._storage = storage
-        self._clock = clock
-        self._retention_ns = span_ns(limits.log_retention_s)
+        self._timeline = timeline
+        self._retention_s = limits.log_retention_s
         self._size_bytes_max = limits.log_retention_size_bytes_max
         # Timestamps that somebody is reading at.
         self._pinned: Counter[int] = Counter()
@@ -77,27 +77,27 @@ class Retention:
         extent = self._storage.log_extent()
         written = max(0, extent.write_count - self._known_count)
         self._known_count = extent.write_count
-        now_ns = self._clock.now_ns()
+        now_ns = self._timeline.steady_ns
         too_large = extent.size_bytes > self._size_bytes_max + self._size_bytes_max // _SLACK
         if self._moving or too_large or now_ns >= self._look_again_ns:
             limit = _STEP + 2 * written
-            self._moving = self._forget(now_ns, limit) == limit
+            self._moving = self._forget(limit) == limit
             self._known_count = self._storage.log_extent().write_count
             if not self._moving:
-                self._look_again_ns = now_ns + self._retention_ns // _SLACK
+                self._look_again_ns = now_ns + span_ns(self._retention_s) // _SLACK
 
     def catch_up(self, *, budget_s: float) -> None:
         """At opening, when nothing is in flight: give up what is too old, for as long as that."""
         deadline_s = time.perf_counter() + budget_s
-        while self._forget(self._clock.now_ns(), _OPENING_STEP) == _OPENING_STEP:
+        while self._forget(_OPENING_STEP) == _OPENING_STEP:
             self._storage.flush()
             if time.perf_counter() > deadline_s:
                 break
         self._storage.flush()
         self._known_count = self._storage.log_extent().write_count
 
-    def _forget(self, now_ns: int, limit: int) -> int:
-        before_ts = now_ns - self._retention_ns
+    def _forget(self, limit: int) -> int:
+        before_ts = self._timeline.horizon_ns(self._retention_s)
         size_bytes_max = self._size_bytes_max
         if self._pinned:
             before_ts = min(before_ts, min(self._pinned))

@@ -140,6 +140,7 @@ def _migrate_batch(engine: Engine, table: TableState) -> Step:
         records[record.name] = _advanced(record, versions, is_last=is_last)
     with engine.own_group():
         if writes:
+            engine.timeline.observe(engine.clock.now_ns())
             ts = engine.committer.next_ts()
             # What documents read as does not change, nor do their keys: no live query has to run again.
             engine.committer.append(ts, WriteSet(()), Commit(ts, writes, [], [], None))

@@ -4,6 +4,7 @@ from .context import ActionCtx, ActionHost, MutationCtx, QueryCtx
 from .crons import BoundCron, Cron, Crons
 from .deployment import URL_NAMES, Deployment
 from .environment import Environment, declared_environment, stored_value
+from .erasure import Durable, Erasure, ErasureReport, Pause, Step
 from .failure import CallError, code_of, describe, kept_text
 from .far_host import FarHost
 from .file_links import Ticket
@@ -74,7 +75,10 @@ __all__ = [
     "Cron",
     "Crons",
     "Deployment",
+    "Durable",
     "Environment",
+    "Erasure",
+    "ErasureReport",
     "FarHost",
     "FileHost",
     "FileReader",
@@ -93,6 +97,7 @@ __all__ = [
     "OwnTime",
     "PaginationOptions",
     "PaginationResult",
+    "Pause",
     "Query",
     "QueryCtx",
     "RegisteredAction",
@@ -106,6 +111,7 @@ __all__ = [
     "RunResult",
     "Runner",
     "Scheduler",
+    "Step",
     "ThreadRun",
     "Ticket",
     "Upserted",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from ..errors import StorageError
+from ..storage import CLOSED_FOR_GOOD
 from ..values import Value
 from .lease import Lease, holding
 from .registry import FunctionDefinition
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 LOST = "the process ended while the action was running"
 _NEVER_NS = 2**63
 _STORAGE_RETRY_NS = 1_000_000_000
-_CLOSED = ("SyncFailed", "StorageClosed", "DatabaseClosed")
+_CLOSED = CLOSED_FOR_GOOD | {"DatabaseClosed"}
 
 
 class ActionRunHost(Protocol):
@@ -84,7 +85,7 @@ class ActionRuns:
     def begin(self, id: str, marked_ts: int, definition: FunctionDefinition, named: dict[str, Any]) -> None:
         """Run an action whose job was marked as running by that commit, under the engine's lock."""
         time_s = self._engine.limits.action_time_s_max
-        expires_ns = _NEVER_NS if math.isinf(time_s) else self._engine.clock.now_ns() + int(time_s * 1e9)
+        expires_ns = _NEVER_NS if math.isinf(time_s) else self._engine.clock.elapsed_ns() + int(time_s * 1e9)
         run = _ActionRun(Lease(self._engine, id, marked_ts, expires_ns), definition)
         self._runs.setdefault(id, []).append(run)
         self._host.start(self._run, run, named)
@@ -176,7 +177,7 @@ class ActionRuns:
             except StorageError as error:
                 if error.code in _CLOSED:  # the next `open` finds it running, and fails it
                     return
-                await self._engine.clock.sleep_until_ns(self._engine.clock.now_ns() + _STORAGE_RETRY_NS)
+                await self._engine.clock.sleep_ns(_STORAGE_RETRY_NS)
                 written = self._finish(run.lease, state, run.definition)
             else:
                 return
@@ -196,6 +197,6 @@ class ActionRuns:
         return {"kind": CANCELED}
 
     async def _expire(self, run: _ActionRun) -> None:
-        await self._engine.clock.sleep_until_ns(run.lease.expires_ns)
+        await self._engine.clock.sleep_ns(run.lease.expires_ns - self._engine.clock.elapsed_ns())
         state = self._out_of_time()
         await self._insist(self._finish(run.lease, state, run.definition), run, state)

@@ -2,9 +2,10 @@
 
 A row of `_cron_jobs` names the one job of `_scheduled_functions` that is its next or present run. When that
 job has ended, the next one is scheduled for the first tick to come: so runs never overlap, ticks that pass
-meanwhile are skipped, and what was due while the process was down runs once. Both rows are changed in one
-commit; what a crash leaves between a job's end and that commit is found at the next start. A cron job that
-cannot be scheduled is left as it is, with a line in the log, and the others go on.
+meanwhile are skipped, and what was due while the process was down runs once. When the wall clock was set
+back, a next run that was meant for a later clock is brought forward. Both rows are changed in one commit;
+what a crash leaves between a job's end and that commit is found at the next start. A cron job that cannot be
+scheduled is left as it is, with a line in the log, and the others go on.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class CronJobs:
         self._names: dict[str, str] = {}
         # Set when jobs have ended whose successors are to be scheduled.
         self.is_stale = False
+        # The wall clock may have been set back since the next runs were scheduled.
+        self.clock_jumped = True
 
     @property
     def are_declared(self) -> bool:
@@ -78,13 +81,19 @@ class CronJobs:
         for row in _rows(run):
             fields = _fields(row)
             cron = self._declared[str(fields["name"])]
-            if _state(run, row) not in (PENDING, IN_PROGRESS):
-                with _apart(run, cron.cron.name):
-                    fields |= _follow(run, cron, fields)
+            state = _state(run, row)
+            with _apart(run, cron.cron.name):
+                changes: dict[str, Value] = {}
+                if state not in (PENDING, IN_PROGRESS):
+                    changes = _follow(run, cron, fields)
+                elif self.clock_jumped and state == PENDING:
+                    changes = _sooner(run, cron, row)
+                if changes:
+                    fields |= changes
                     run.transaction.replace(row, fields)
             names[str(fields["jobId"])] = cron.cron.name
         self._names = names
-        self.is_stale = False
+        self.is_stale = self.clock_jumped = False
 
 
 @contextmanager
@@ -113,6 +122,17 @@ def _follow(run: Run, cron: BoundCron, fields: dict[str, Value]) -> dict[str, Va
         run.transaction.delete(job)
     next_ms = cron.cron.schedule.next_ms(last_ms, run.transaction.now_ms)
     return {"lastRun": last_ms} | _schedule(run, cron, next_ms)
+
+
+def _sooner(run: Run, cron: BoundCron, row: StoredDocument) -> dict[str, Value]:
+    """The next run for the clock as it is, if that comes before the one that waits."""
+    schedule, now_ms = cron.cron.schedule, run.transaction.now_ms
+    last_ms = cast("float | None", row.fields.get("lastRun"))
+    at_ms = schedule.first_ms(now_ms) if last_ms is None else schedule.next_ms(last_ms, now_ms)
+    if at_ms >= cast("float", row.fields["nextRun"]):
+        return {}
+    _cancel(run, row)
+    return _schedule(run, cron, at_ms)
 
 
 def _schedule(run: Run, cron: BoundCron, at_ms: float) -> dict[str, Value]:

@@ -28,6 +28,15 @@ DayOfWeek = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "sat
 _DAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 
 
+# A clock that is set back by less has only been put right: no tick shall come twice.
+_SET_BACK_MS_MAX: Final = 3600e3
+
+
+def _was_ahead(last_ms: float, now_ms: float, interval_ms: float) -> bool:
+    """The clock has been set back so far that waiting for it would leave out ticks."""
+    return last_ms - now_ms > min(interval_ms / 2, _SET_BACK_MS_MAX)
+
+
 @dataclass(frozen=True, slots=True)
 class Every:
     """At the first deployment, and every so many seconds from then on."""
@@ -38,9 +47,12 @@ class Every:
         return now_ms
 
     def next_ms(self, last_ms: float, now_ms: float) -> float:
-        """The first tick after now that lies whole intervals after the last one."""
+        """The first tick after now and after the last one that lies whole intervals from it."""
         interval_ms = self.seconds * 1000
-        return last_ms + (max(0.0, now_ms - last_ms) // interval_ms + 1) * interval_ms
+        late_ms = now_ms - last_ms
+        if not _was_ahead(last_ms, now_ms, interval_ms):
+            late_ms = max(0.0, late_ms)
+        return last_ms + (late_ms // interval_ms + 1) * interval_ms
 
     def export(self) -> Value:
         return {"type": "interval", "seconds": Int64(self.seconds)}
@@ -68,7 +80,10 @@ class Expression:
             ) from error
 
     def next_ms(self, last_ms: float, now_ms: float) -> float:
-        return self.first_ms(max(last_ms, now_ms))
+        first_ms = self.first_ms(now_ms)
+        if last_ms <= now_ms or _was_ahead(last_ms, now_ms, self.first_ms(first_ms) - first_ms):
+            return first_ms
+        return self.first_ms(last_ms)
 
     def export(self) -> Value:
         return {"type": "cron", "cronExpr": self.text}

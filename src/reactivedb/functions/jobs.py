@@ -32,7 +32,7 @@ from .registration import Kind, RegisteredAction
 from .registry import FunctionDefinition
 from .retry import Retry
 from .runner import Run, RunResult
-from .scheduler import finished, state_kind
+from .scheduler import STEADY_DUE, finished, state_kind, steady_due
 from .system import CANCELED, FAILED, IN_PROGRESS, JOBS, PENDING, SUCCESS
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Jobs:
         self._actions = ActionRuns(engine, host, self._finish_run, on_end=self._action_ended)
         # Due actions that wait for another one to end.
         self._held_back: list[tuple[float, str]] = []
-        # After a failure of the storage nothing is begun before this time.
+        # After a failure of the storage nothing is begun before this time, by what passes.
         self._rest_until_ns = 0
         self._crons = CronJobs()
         self.enabled = True
@@ -92,8 +92,7 @@ class Jobs:
         with self._engine.lock:
             for row in self._rows(IN_PROGRESS):
                 self._finish(row.id, {"kind": FAILED, "error": LOST}, self._retry_of(row))
-            for row in self._rows(PENDING):
-                self._push(row)
+            self._clock_jumped()
             self._log.pull()
             self.sweep()
 
@@ -174,7 +173,7 @@ class Jobs:
 
     def storage_failed(self) -> None:
         """What was undone is due again after a rest: a full disk may get room. Called on the loop."""
-        self._rest_until_ns = self._engine.clock.now_ns() + _STORAGE_RETRY_NS
+        self._rest_until_ns = self._engine.clock.elapsed_ns() + _STORAGE_RETRY_NS
         self._wake.set()
 
     @property
@@ -199,7 +198,7 @@ class Jobs:
             self.notice()
             if self._crons.is_stale:
                 if self._transact_crons(self._crons.continue_) is not None:
-                    await self._engine.clock.sleep_until_ns(now_ns + _STORAGE_RETRY_NS)
+                    await self._engine.clock.sleep_ns(_STORAGE_RETRY_NS)
                 continue
             # What was due has been dealt with, even if it committed nothing.
             self._host.committed()
@@ -213,7 +212,9 @@ class Jobs:
     def _next_due_ns(self) -> int:
         if not self._heap:
             return _NEVER_NS
-        return max(int(self._heap[0][0] * 1e6), self._rest_until_ns)
+        clock = self._engine.clock
+        rest_ns = self._rest_until_ns - clock.elapsed_ns()
+        return max(int(self._heap[0][0] * 1e6), clock.now_ns() + rest_ns if rest_ns > 0 else 0)
 
     async def _wait(self) -> None:
         """Until the first job is due or `wake` is called."""
@@ -229,8 +230,14 @@ class Jobs:
                 await self._engine.clock.sleep_until_ns(due_ns)
                 waiting.cancel_scope.cancel()
 
+            async def until_jump() -> None:
+                await self._engine.clock.jumped()
+                self._clock_jumped()
+                waiting.cancel_scope.cancel()
+
             if due_ns < _NEVER_NS:
                 waiting.start_soon(until_due)
+                waiting.start_soon(until_jump)
             await self._wake.wait()
             waiting.cancel_scope.cancel()
 
@@ -242,6 +249,29 @@ class Jobs:
             if is_of(contained(error), StorageError):
                 return error
             return self._set_aside(id, error)
+
+    def _clock_jumped(self) -> None:
+        """What was scheduled by the clock of before is due by that of now."""
+        with self._engine.lock:
+            self._engine.timeline.observe(self._engine.clock.now_ns())
+            for row in self._rows(PENDING):
+                if STEADY_DUE in row.fields:
+                    self._reschedule(row.id)
+            self._crons.clock_jumped = True
+            self._crons.is_stale = self._crons.are_declared
+            self.notice()
+            # One that was taken off it may not be due any more.
+            self._make_heap()
+
+    def _reschedule(self, id: str) -> None:
+        def body(run: Run) -> tuple[Any, Any]:
+            job = run.transaction.existing(id)
+            left_ms = cast("float", job.fields[STEADY_DUE]) - self._engine.timeline.steady_ms
+            at_ms = run.transaction.now_ms + max(0.0, left_ms)
+            run.transaction.replace(job, {**_own(job), "scheduledTime": at_ms})
+            return None, None
+
+        self._record(body)
 
     def _start(self, id: str) -> BaseException | None:
         with self._engine.lock:
@@ -332,7 +362,10 @@ class Jobs:
                 kept = _own(job)
                 kept["state"] = {"kind": PENDING}
                 kept["attempt"] = attempt + 1.0
-                kept["scheduledTime"] = self._now_ms() + retry.delay_s_after(attempt) * 1000
+                delay_ms = retry.delay_s_after(attempt) * 1000
+                kept["scheduledTime"] = self._now_ms() + delay_ms
+                kept.pop(STEADY_DUE, None)
+                kept |= steady_due(self._engine.timeline, delay_ms)
                 run.transaction.replace(job, kept)
             else:
                 run.transaction.replace(job, finished(job.fields, state, self._now_ms()))
@@ -406,7 +439,7 @@ class Jobs:
         """Delete jobs that ended longer ago than they are kept, a batch at a time."""
         table = self._engine.catalog.table(JOBS)
         index = table.indexes["by_completed"]
-        horizon = self._now_ms() - self._engine.limits.finished_job_retention_s * 1000
+        horizon = self._engine.timeline.horizon_ns(self._engine.limits.finished_job_retention_s) / 1e6
         interval = index.interval((), (0.0, True), (horizon, True))
 
         def body(run: Run) -> tuple[Any, Any]:

@@ -32,12 +32,13 @@ class Lease:
     job_id: str
     # Of the commit that marked the job as running.
     ts: int
+    # By what passes (`Clock.elapsed_ns`): a wall clock that is set takes nothing away.
     expires_ns: int
 
     @property
     def is_over(self) -> bool:
         """Its time is up, whether or not somebody has taken it over yet."""
-        return self.engine.clock.now_ns() >= self.expires_ns
+        return self.engine.clock.elapsed_ns() >= self.expires_ns
 
     def check(self, transaction: Transaction) -> None:
         """Raises: RequestError `LeaseLost`."""

@@ -29,6 +29,7 @@ from .cascade import Continuation
 from .context import MutationCtx, QueryCtx
 from .db import DatabaseReader, DatabaseWriter
 from .deployment import Deployment
+from .erased_answer import ERASED_ANSWER, answer_erased
 from .failure import from_pydantic
 from .fence import pass_before_commit
 from .identity import Identity
@@ -134,7 +135,7 @@ class Run:
         size = max(1, min(limits.cascade_batch_max, limits.array_length_max))
         for start in range(0, len(waiting), size):
             ids = waiting[start : start + size]
-            self.scheduler.add(self.transaction.now_ms, resume_cascade, (ids,), {})
+            self.scheduler.add_after(0.0, resume_cascade, (ids,), {})
 
     def nested(
         self, function: RegisteredFunction[P, Any], kind: Kind, /, *args: P.args, **kwargs: P.kwargs
@@ -474,6 +475,8 @@ def checked_return(definition: FunctionDefinition, value: Any) -> Any:
 
 
 def _replayed(recorded: Outcome) -> RunResult:
+    if recorded.result == ERASED_ANSWER:
+        return RunResult(recorded.ts, error=answer_erased())
     return RunResult(
         recorded.ts,
         value=decode(recorded.result),

@@ -7,7 +7,7 @@ mutation committed. Who runs it, and when: see `jobs`.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from ..errors import LimitExceededError, ValidationError
 from ..protocol import identifier_of
@@ -16,11 +16,14 @@ from .registration import Kind, RegisteredAction, RegisteredFunction, Registered
 from .system import CANCELED, IN_PROGRESS, JOBS, PENDING, SYSTEM_PREFIX
 
 if TYPE_CHECKING:
+    from ..engine import Timeline
     from ..limits import Limits
     from .registry import FunctionDefinition
     from .runner import Run
 
 P = ParamSpec("P")
+# The time by `Timeline.steady_ms` at which a job is due.
+STEADY_DUE: Final = "steadyDueMs"
 # As far as JavaScript's dates reach: the year 275760.
 _TIME_MS_MAX = 8.64e15
 
@@ -45,8 +48,7 @@ class Scheduler:
             ValidationError: `InvalidDelay`, or arguments that do not fit.
             LimitExceededError: too many jobs, or too large arguments, in one run.
         """
-        at_ms = self._run.transaction.now_ms + seconds_of(delay) * 1000
-        return self.add(at_ms, function, args, kwargs)
+        return self.add_after(seconds_of(delay) * 1000, function, args, kwargs)
 
     def run_at(
         self,
@@ -83,13 +85,27 @@ class Scheduler:
         if state_kind(job.fields) in (PENDING, IN_PROGRESS):
             transaction.replace(job, finished(job.fields, {"kind": CANCELED}, transaction.now_ms))
 
+    def add_after(
+        self,
+        delay_ms: float,
+        function: RegisteredFunction[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> str:
+        """As `run_after`."""
+        at_ms = self._run.transaction.now_ms + delay_ms
+        return self.add(at_ms, function, args, kwargs, delay_ms=delay_ms)
+
     def add(
         self,
         at_ms: float,
         function: RegisteredFunction[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        *,
+        delay_ms: float | None = None,
     ) -> str:
+        """As `run_at`; with a delay, the time is that long after this transaction's."""
         definition = self._run.runner.registry.of(function)
         if definition.kind is Kind.QUERY:
             raise ValidationError(
@@ -97,11 +113,17 @@ class Scheduler:
                 "its result would go nowhere",
                 code="WrongKind",
             )
-        return self.add_definition(
-            at_ms, definition, definition.args.dump(definition.args.bind(args, kwargs))
-        )
+        values = definition.args.dump(definition.args.bind(args, kwargs))
+        return self.add_definition(at_ms, definition, values, delay_ms=delay_ms)
 
-    def add_definition(self, at_ms: float, definition: FunctionDefinition, values: dict[str, Value]) -> str:
+    def add_definition(
+        self,
+        at_ms: float,
+        definition: FunctionDefinition,
+        values: dict[str, Value],
+        *,
+        delay_ms: float | None = None,
+    ) -> str:
         run = self._run
         limits = run.runner.engine.limits
         size = size_bytes(values)
@@ -134,6 +156,7 @@ class Scheduler:
                 "args": [values],
                 "scheduledTime": float(at_ms),
                 "state": {"kind": PENDING},
+                **steady_due(run.runner.engine.timeline, delay_ms),
             },
         )
 
@@ -149,6 +172,13 @@ def check_scheduled_count(count: int, limits: Limits) -> None:
             maximum=limits.scheduled_max,
             asked=count,
         )
+
+
+def steady_due(timeline: Timeline, delay_ms: float | None) -> dict[str, Value]:
+    """What the row of a job keeps while the clock is ahead: when it is due if the clock is set back."""
+    if delay_ms is None or not timeline.is_ahead:
+        return {}
+    return {STEADY_DUE: timeline.steady_ms + delay_ms}
 
 
 def seconds_of(delay: float | timedelta) -> float:

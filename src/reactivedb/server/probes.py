@@ -52,7 +52,9 @@ class Probes:
         delivery = self._runtime.delivery
         if delivery.broken is not None:
             # Not in the words of the error: they may name a path on the disk.
-            return _unready(delivery.broken.code, "the disk failed, and what was not synced is lost")
+            return _unready(
+                delivery.broken.code, "the disk or the file failed, and what was not synced is lost"
+            )
         if not self._runtime.is_open:
             return _unready("DatabaseClosed", "the database is closed")
         work = "done" if self._runtime.schema_work.is_idle else "running"

@@ -30,6 +30,7 @@ from .probes import Probes
 from .replies import Refusal, on_bug, on_http_exception, on_library_error, on_refusal
 from .sockets import SyncEndpoint
 from .storage_api import StorageApi
+from .upkeep_api import UpkeepApi
 
 
 def main_application(
@@ -42,6 +43,7 @@ def main_application(
         *HttpApi(runtime, admin_key, addresses).routes(),
         *MetaApi(runtime, admin_key, addresses).routes(),
         *EnvironmentApi(runtime, admin_key, addresses).routes(),
+        *UpkeepApi(runtime, admin_key, addresses).routes(),
         *StorageApi(runtime).routes(),
         *OpenApi(runtime).routes(),
         *Probes(runtime, admin_key, addresses).routes(),

@@ -32,7 +32,7 @@ from .declaration import ACCESS_TOKEN_S_MAX
 
 if TYPE_CHECKING:
     from ..auth.signing import SigningKey
-    from ..clock import Clock
+    from ..clock import SteadyClock
     from ..engine import Engine
 
 _log = Log("reactivedb")
@@ -74,7 +74,7 @@ class SignInKeys:
         Raises:
             StorageError: the file cannot be read or written, `SignInKeysUnreadable`.
         """
-        self._clock: Clock = engine.clock
+        self._clock: SteadyClock = engine.clock
         self._file = _file_beside(engine.storage.path)
         # Called when other keys are accepted than before.
         self._on_change = on_change
@@ -119,7 +119,7 @@ class SignInKeys:
                 self._advance()
             except StorageError as error:
                 _log.error("the keys for sign-in stay what they are for now: %s", error)
-                await self._clock.sleep_until_ns(self._clock.now_ns() + round(_RETRY_S * 1e9))
+                await self._clock.sleep_ns(round(_RETRY_S * 1e9))
 
     def _advance(self) -> None:
         """Make the next key, and forget keys whose tokens have all ended. Raises: StorageError."""

@@ -2,7 +2,8 @@
 
 Token buckets in the database, so that a restart makes nobody's tries new. An attempt takes a token of each of
 its buckets before anything is verified, so that many at once cannot slip through, and a good one gives them
-back. A bucket that would be full again by now is the same as none, and is deleted when others are written.
+back. Time is what passes (`Timeline`), whatever the wall clock is set to. A bucket that would be full again
+by now is the same as none, and is deleted when others are written.
 
 Whoever tries on somebody else's account from outside empties the account's bucket, and then the owner cannot
 sign in there either, for as long as that goes on and a minute longer. That is why a device that was signed in
@@ -75,7 +76,7 @@ def take(run: Run, *buckets: Bucket) -> None:
     Raises:
         ApplicationError: `RateLimited`, with the time until there is one.
     """
-    now_ms = run.transaction.now_ms
+    now_ms = run.runner.engine.timeline.steady_ms
     found = [(bucket, find(run, BUCKETS, "by_key", bucket.key)) for bucket in buckets]
     levels = [_level(bucket, row, now_ms) for bucket, row in found]
     missing_ms = [(1 - level) * bucket.recovery_ms for bucket, level in zip(buckets, levels, strict=True)]
@@ -91,14 +92,14 @@ def give_back(run: Run, *buckets: Bucket) -> None:
     for bucket in buckets:
         row = find(run, BUCKETS, "by_key", bucket.key)
         if row is not None:
-            _put(run, bucket, row, _level(bucket, row, run.transaction.now_ms) + 1)
+            _put(run, bucket, row, _level(bucket, row, run.runner.engine.timeline.steady_ms) + 1)
 
 
 def _level(bucket: Bucket, row: StoredDocument | None, now_ms: float) -> float:
     if row is None:
         return bucket.size
     level, at_ms = cast("float", row.fields["level"]), cast("float", row.fields["atMs"])
-    # A wall clock that was set back takes nothing away.
+    # What passed unrecorded before a crash of the machine takes nothing away.
     return min(bucket.size, level + max(0.0, now_ms - at_ms) / bucket.recovery_ms)
 
 
@@ -107,7 +108,7 @@ def _put(run: Run, bucket: Bucket, row: StoredDocument | None, level: float) -> 
         if row is not None:
             run.transaction.delete(row)
         return
-    now_ms = run.transaction.now_ms
+    now_ms = run.runner.engine.timeline.steady_ms
     full_ms = now_ms + (bucket.size - level) * bucket.recovery_ms
     fields = {"key": bucket.key, "level": float(level), "atMs": now_ms, "fullMs": full_ms}
     if row is None:
@@ -118,6 +119,6 @@ def _put(run: Run, bucket: Bucket, row: StoredDocument | None, level: float) -> 
 
 def _sweep(run: Run) -> None:
     for row in list(islice(rows(run, BUCKETS, "by_full"), _SWEPT_MAX)):
-        if cast("float", row.fields["fullMs"]) > run.transaction.now_ms:
+        if cast("float", row.fields["fullMs"]) > run.runner.engine.timeline.steady_ms:
             return
         run.transaction.delete(row)

@@ -88,7 +88,7 @@ def start(run: Run, user_id: str) -> Tokens:
         "userId": user_id,
         "familyHash": _hash(first.family),
         "secretHash": _hash(first.secret),
-        # When the last tokens were replaced, as far as a lost answer may ask for it, in order.
+        # When (`Timeline.steady_ms`) the last tokens were replaced, as far as a lost answer may ask for it.
         "rotatedMs": [],
         "usedMs": now_ms,
         # When it ends if nobody uses it; of one that has ended, when it is forgotten.
@@ -106,11 +106,11 @@ def refresh(run: Run, text: str) -> Tokens | None:
     """
     shown = RefreshToken.parse(text)
     row = None if shown is None else _of_family(run, shown)
-    now_ms = run.transaction.now_ms
+    now_ms, steady_ms = run.transaction.now_ms, run.runner.engine.timeline.steady_ms
     if shown is None or row is None or not is_live(run, row):
         return None
     known_ms = cast("list[float]", row.fields["rotatedMs"])
-    rotated_ms = [at_ms for at_ms in known_ms if now_ms - at_ms < GRACE_MS]
+    rotated_ms = [at_ms for at_ms in known_ms if steady_ms - at_ms < GRACE_MS]
     user_id, keys = str(row.fields["userId"]), run.runner.deployment.part(SignInKeys)
     if not hmac.compare_digest(_hash(shown.secret), str(row.fields["secretHash"])):
         newest = _newest(keys, shown, row, len(rotated_ms))
@@ -119,11 +119,11 @@ def refresh(run: Run, text: str) -> Tokens | None:
             return None
         return _tokens(run, user_id, row.id, newest)
     if len(rotated_ms) >= ROTATIONS_MAX:
-        raise failures.rate_limited(rotated_ms[0] + GRACE_MS - now_ms)
+        raise failures.rate_limited(rotated_ms[0] + GRACE_MS - steady_ms)
     next_one = RefreshToken(shown.family, keys.next_secret(shown.family, shown.secret))
     changes: dict[str, Value] = {
         "secretHash": _hash(next_one.secret),
-        "rotatedMs": [*rotated_ms, now_ms],
+        "rotatedMs": [*rotated_ms, steady_ms],
         "usedMs": now_ms,
         "endsMs": now_ms + _settings(run).idle_session_s * 1000,
     }
@@ -180,7 +180,7 @@ def of_caller(ctx: QueryCtx) -> StoredDocument | None:
 
 def is_live(run: Run, row: StoredDocument) -> bool:
     """Whether tokens can still be had from it."""
-    return row.fields["ended"] is None and _ends_ms(row) > run.transaction.now_ms
+    return row.fields["ended"] is None and not _is_over(run, row)
 
 
 def used_ms(row: StoredDocument) -> float:
@@ -211,12 +211,18 @@ def _tokens(run: Run, user_id: str, session_id: str, refresh_token: RefreshToken
 def _make_room(run: Run, user_id: str) -> None:
     """Forget sessions whose time is over, and of this user those least used above the bound."""
     for row in list(islice(rows(run, SESSIONS, "by_end"), _SWEPT_MAX)):
-        if _ends_ms(row) > run.transaction.now_ms:
+        if not _is_over(run, row):
             break
         run.transaction.delete(row)
     known = list(rows(run, SESSIONS, "by_user", user_id))
     for row in known[: max(0, len(known) + 1 - run.runner.engine.limits.sign_in_sessions_per_user_max)]:
         run.transaction.delete(row)
+
+
+def _is_over(run: Run, row: StoredDocument) -> bool:
+    """Its time has passed, also by what a clock that was set ahead cannot hasten."""
+    span_s = _settings(run).idle_session_s if row.fields["ended"] is None else _KEPT_AFTERWARDS_MS / 1000
+    return _ends_ms(row) <= run.runner.engine.timeline.believed_ms(span_s)
 
 
 def _of_family(run: Run, token: RefreshToken) -> StoredDocument | None:

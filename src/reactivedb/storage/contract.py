@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+from .upkeep import Upkeep
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentWrite:
@@ -121,7 +123,11 @@ class LogExtent:
     forgotten_size_bytes: int = 0
 
 
-class Storage(Protocol):
+# After these the storage is closed for good: nothing becomes durable any more.
+CLOSED_FOR_GOOD: Final = frozenset({"SyncFailed", "FileMoved", "FileChanged", "StorageClosed"})
+
+
+class Storage(Upkeep, Protocol):
     """The seam between the engine and what keeps its data.
 
     Every failure is a `StorageError`; its `code` is one of
@@ -133,7 +139,10 @@ class Storage(Protocol):
     - `StorageFailed`    any other error of the operating system. As `DiskFull`.
     - `SyncFailed`       a sync failed (or a checkpoint, or rolling back), so what is on the disk is not
                          known. The storage is closed for good: call `close`, then open again, which recovers.
-    - `StorageClosed`    any call but `close` after `close` or after `SyncFailed`.
+    - `FileMoved`        the name of the database or its WAL is not that of the open file any more. As
+                         `SyncFailed`.
+    - `FileChanged`      another program has written to the file. As `SyncFailed`.
+    - `StorageClosed`    any call but `close` after `close` or after one of these three.
 
     and when opening also `DatabaseInUse`, `ForeignDatabase`, `NewerFormat`, `FolderMissing`. A method that
     raises, whatever the exception, leaves the storage as it was at the last `flush`. Breaking a rule of

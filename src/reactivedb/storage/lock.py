@@ -1,8 +1,9 @@
-"""Does another process, or another part of this one, have the database open?
+"""Does another process, or another part of this one, have a database of this name open?
 
 A file beside the database is held with `flock`: the kernel lets go of it when the process ends, however it
 ends. Its text names the holder (pid and start time), for people and for the error. The file stays when the
-lock is released: removing it would let two processes hold locks on two files of one name.
+lock is released: removing it would let two processes hold locks on two files of one name. Other names of
+the same file, and a lock file that was deleted: see `file_claim`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,18 @@ from reactivedb.errors import StorageError
 
 from .owner_only import FILE_MODE, make_owned_file
 from .sqlite_errors import from_os_error
+
+
+def in_use(database: Path, pid: int | None, since: str | None) -> StorageError:
+    """Says who has it open, as far as that is known."""
+    who = "another process" if pid is None else f"process {pid}"
+    who += f" (since {since})" if since else ""
+    return StorageError(
+        f"`{database}` can be open once, and {who} has it open - close it there, or use another file",
+        code="DatabaseInUse",
+        path=str(database),
+        pid=pid,
+    )
 
 
 class FileLock:
@@ -39,13 +52,7 @@ class FileLock:
             if not isinstance(error, BlockingIOError):
                 raise from_os_error(error, database, "lock it") from error
             pid, _, since = holder.partition(" ")
-            who = f"process {pid} (since {since})" if since else "another process"
-            raise StorageError(
-                f"`{database}` can be open once, and {who} has it open - close it there, or use another file",
-                code="DatabaseInUse",
-                path=str(database),
-                pid=int(pid) if pid.isdigit() else None,
-            ) from error
+            raise in_use(database, int(pid) if pid.isdigit() else None, since or None) from error
         self._write_holder()
 
     def release(self) -> None:

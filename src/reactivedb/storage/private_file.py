@@ -11,6 +11,19 @@ from ..errors import StorageError
 from .owner_only import open_owned
 from .wal_sync import sync_data, sync_folder
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def create_private(path: Path) -> None:
+    """Make an empty file that its owner alone can read, in the place of another. Raises OSError."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def copy_mode(source: Path, target: Path) -> None:
+    """Let those read and write the new file who may read and write the old one. Raises OSError."""
+    os.chmod(target, source.stat().st_mode & 0o777)
+
 
 def write_private(file: Path, text: str) -> None:
     """Replace a file so that at no moment anybody but its owner can read it.
@@ -35,5 +48,7 @@ def write_private(file: Path, text: str) -> None:
         raise StorageError(
             f"`{file}` cannot be written ({error.strerror}) - make room or mend its rights, or keep the data "
             "in another folder",
-            code="DiskFull" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "DataFolderNotWritable",
+            code="DiskFull"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            else "DataFolderNotWritable",
         ) from error

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -23,35 +23,28 @@ import apsw
 from reactivedb.errors import StorageError
 from reactivedb.limits import MIB
 
-from . import fork, sqlite_outcomes, sqlite_schema
-from .agreement import Agreement
+from . import fork, sqlite_catalog, sqlite_outcomes, sqlite_schema
 from .contract import (
+    CLOSED_FOR_GOOD,
     Catalog,
     Commit,
     DocumentWrite,
     IndexRow,
     LogExtent,
-    Outcome,
-    StoredVersion,
     TableRow,
 )
-from .lock import FileLock
+from .open_file import OpenFile
+from .page_checksums import ChecksumVFS
+from .sqlite_check import disagreements, structure_problems
 from .sqlite_connection import SqlConnection
-from .sqlite_errors import from_sqlite_error, storage_error
+from .sqlite_damage import what_was_read
+from .sqlite_errors import SQL_ERRORS, from_sqlite_error, storage_error
 from .sqlite_log import SqliteLog, positions_of
+from .sqlite_reader import LOG_COLUMNS, SqliteReader
 from .sqlite_state import (
-    COUNT,
-    COUNT_ALL,
-    GET,
-    GET_MANY,
-    GET_SOME,
-    SCAN,
-    SCAN_DOCUMENTS,
-    SCAN_TABLE,
     SqliteState,
-    entries_astray,
-    reversed_order,
 )
+from .wal_damage import RELAXED
 from .wal_sync import WalSync
 
 # What `_creationTime` reached, and the `ts` up to which the log was read for it.
@@ -62,45 +55,32 @@ _CREATION_TIME_TS = "storage.creation_time_max_ts"
 _OUTCOME_BYTES_CACHED_MAX = 4 * MIB
 # Bytes are bound as they are and made text by SQLite: no copy through a Python string.
 _PUT_LOG = "INSERT INTO log VALUES (?, ?, ?, ?, ?, CAST(? AS TEXT))"
-_PUT_INDEX = "REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_META = "REPLACE INTO meta VALUES (?, ?)"
 
-_SCAN_REVERSE = reversed_order(SCAN)
-_SCAN_DOCUMENTS_REVERSE = reversed_order(SCAN_DOCUMENTS)
-_SCAN_TABLE_REVERSE = reversed_order(SCAN_TABLE)
-_LOG_COLUMNS = "SELECT ts, position, table_number, id, prev_ts, CAST(value AS BLOB) FROM log "
-_LOG = _LOG_COLUMNS + "WHERE ts > ? ORDER BY ts, position LIMIT ?"
-_LOG_REST = _LOG_COLUMNS + "WHERE ts = ? AND position > ? ORDER BY position"
-_LOGGED = _LOG_COLUMNS + "WHERE ts = ? AND position IN (SELECT value FROM json_each(?)) ORDER BY position"
-_DELETED_AT = "SELECT max(ts) FROM log WHERE id = ? AND value IS NULL"
+_LOGGED = LOG_COLUMNS + "WHERE ts = ? AND position IN (SELECT value FROM json_each(?)) ORDER BY position"
 _LAST_TS = "SELECT max(coalesce((SELECT max(ts) FROM log), 0), coalesce((SELECT max(ts) FROM outcomes), 0))"
 _NEWEST_CREATED = (
     "SELECT value, max(json_extract(value, '$._creationTime')) FROM log "
     "WHERE ts > ? AND prev_ts IS NULL AND value IS NOT NULL"
 )
 
-# Greater than every text in SQLite's order: the upper bound of a scan without one.
-_ABOVE_ALL_TEXT = b""
-_ABOVE_ALL_KEYS = b"\xff"
 
-
-class SqliteStorage:
+class SqliteStorage(SqliteReader):
     """`Storage` over one SQLite file; see `contract.Storage`. Made by `sqlite_open.open_sqlite`."""
 
     def __init__(
         self,
         connection: SqlConnection,
         *,
-        path: Path,
-        lock: FileLock,
+        file: OpenFile,
         wal: WalSync,
         checkpoint_pages: int,
     ) -> None:
-        self.path = path
+        self.path = path = file.path
         self.files_folder = path.with_name(path.name + ".files")
         self.sync_cost_s = 0.0
         self._connection = connection
-        self._lock = lock
+        self._file = file
         self._wal = wal
         self._checkpoint_pages = checkpoint_pages
         self._relaxed = False
@@ -109,15 +89,20 @@ class SqliteStorage:
         self._write = connection.cursor()
         # Why nothing works any more; set once, also by a thread that syncs.
         self._closed_because: str | None = None
+        self._failed_code = "SyncFailed"
         self._released = False
         # Keeps `close` from taking the WAL's descriptor away under a sync.
         self._sync_lock = threading.Lock()
         self._last_ts = self._flushed_ts = 0
         # Of recorded answers, since their pages were last let go of.
         self._outcome_bytes = 0
+        # How many groups were committed, and how many of them a sync has covered.
+        self._group_count = self._synced_count = 0
         self._log = SqliteLog()
         self._state = SqliteState()
         self._checkpointed_pages = self._pages_written()
+        # The next group may be the first of a WAL; the first page has to be in each (`page_checksums`).
+        self._wal_is_moved = False
         fork.keep_away(self)
 
     def leave_to_parent(self) -> None:
@@ -128,13 +113,30 @@ class SqliteStorage:
         self._closed_because = "the process was forked and the file is the parent's"
         self._released = True
         fork.never_finalize(self._connection)
-        self._lock.leave_to_parent()
+        self._file.leave_to_parent()
 
     def relax(self) -> None:
         """From now on `sync` does nothing: a power cut may take the last commits, a crash does not."""
+        if self.get_meta(RELAXED) is None:
+            try:
+                self.set_meta(RELAXED, "1")
+                self.flush()
+            except StorageError as failure:
+                if failure.code != "DiskFull":
+                    raise
+                # Without the mark each commit has to be synced.
+                return
+            self.sync()
         self._relaxed = True
 
-    def recover(self) -> None:
+    def tighten(self) -> None:
+        """From now on `sync` makes durable; undoes what an earlier `relax` left in the file."""
+        if self.get_meta(RELAXED) is not None:
+            self._run("DELETE FROM meta WHERE key = ?", (RELAXED,))
+            self.flush()
+            self.sync()
+
+    def recover(self, vfs: ChecksumVFS) -> None:
         """The second half of opening; raises StorageError, and OSError as it comes.
 
         Moves a WAL that was left behind into the database file. If a sync of it had failed, the disk may
@@ -146,27 +148,21 @@ class SqliteStorage:
         self._wal.renew()
         # With a full disk, or a reader (the `sqlite3` shell) in the way, the WAL stays: it is durable now.
         self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        if sqlite_schema.renew(self._connection):
+        if sqlite_schema.renew(self._connection, self.path, vfs, sync=self._wal.sync):
             # All of it is in the WAL; the first commit should not have to wait for that.
             self._move_wal(apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._state.load(self._read)
         # What was recovered may be shown to others from now on.
         self._wal.sync()
+        self._file.guard()
 
     # Catalog
 
     def catalog(self) -> Catalog:
-        tables = self._rows("SELECT number, name FROM tables ORDER BY number")
-        indexes = self._rows(
-            "SELECT number, table_number, name, fields, definition, state FROM indexes ORDER BY number"
-        )
         last_ts, last_creation_time = self._newest()
         return Catalog(
-            tables=[TableRow(*row) for row in tables],
-            indexes=[
-                IndexRow(number, table_number, name, tuple(json.loads(fields)), definition, state)
-                for number, table_number, name, fields, definition, state in indexes
-            ],
+            tables=sqlite_catalog.tables_of(self._rows(sqlite_catalog.TABLES)),
+            indexes=sqlite_catalog.indexes_of(self._rows(sqlite_catalog.INDEXES)),
             last_ts=last_ts,
             last_creation_time=last_creation_time,
         )
@@ -194,15 +190,14 @@ class SqliteStorage:
         return True
 
     def put_table(self, row: TableRow) -> None:
-        self._run("INSERT INTO tables VALUES (?, ?)", (row.number, row.name))
+        self._run(sqlite_catalog.PUT_TABLE, (row.number, row.name))
         try:
             sqlite_schema.create_view(self._connection, row)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "create a table's view") from error
 
     def put_index(self, row: IndexRow) -> None:
-        fields = json.dumps(row.fields, ensure_ascii=False)
-        self._run(_PUT_INDEX, (row.number, row.table_number, row.name, fields, row.definition, row.state))
+        self._run(sqlite_catalog.PUT_INDEX, sqlite_catalog.to_row(row))
 
     def drop_index(self, number: int) -> None:
         self._run("DELETE FROM indexes WHERE number = ?", (number,))
@@ -228,7 +223,7 @@ class SqliteStorage:
                 self._outcome_bytes += len(commit.outcome.result)
             self._log.appended([len(row[5] or b"") for row in log])
             self._last_ts = ts
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "append a commit") from error
         except BaseException:
             self._abandon_group()
@@ -238,7 +233,7 @@ class SqliteStorage:
         try:
             self._begin()
             self._state.fill_in(self._write, table_number, entries)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "fill an index") from error
         except BaseException:
             self._abandon_group()
@@ -248,10 +243,7 @@ class SqliteStorage:
         self._check_open()
         if not self._connection.in_transaction:
             return
-        try:
-            self._write.execute("COMMIT")
-        except apsw.Error as error:
-            raise self._group_failed(error, "write commits") from error
+        self._commit_group()
         self._flushed_ts = self._last_ts
         self._log.flushed()
         self._forget_pages_of_outcomes()
@@ -261,6 +253,16 @@ class SqliteStorage:
             except StorageError as failure:
                 raise self._fail(failure) from failure
 
+    def _commit_group(self) -> None:
+        """At most one group at the end of the WAL is not durable: see `wal_damage`, which relies on it."""
+        if self._synced_count < self._group_count:
+            self._sync_group(self._group_count)
+        try:
+            self._write.execute("COMMIT")
+        except SQL_ERRORS as error:
+            raise self._group_failed(error, "write commits") from error
+        self._group_count += 1
+
     def _forget_pages_of_outcomes(self) -> None:
         """Hardly any recorded answer is read again, so large ones shall not stay in the page cache."""
         if self._outcome_bytes > _OUTCOME_BYTES_CACHED_MAX:
@@ -268,15 +270,29 @@ class SqliteStorage:
             self._connection.pragma("shrink_memory")
 
     def sync(self) -> None:
+        self._sync_group(None)
+
+    def _sync_group(self, wanted: int | None) -> None:
+        """Sync what was committed so far; not if a sync that was waited for has covered what is wanted."""
         with self._sync_lock:
             self._check_open()
-            if self._relaxed:
+            if wanted is not None and (self._relaxed or self._synced_count >= wanted):
                 return
-            try:
-                self._wal.sync()
-            except OSError as error:
-                got = f"the system says `{error.strerror}`"
-                raise self._fail(storage_error("SyncFailed", self.path, "sync commits", got)) from error
+            if not self._relaxed:
+                covered = self._group_count
+                try:
+                    self._wal.sync()
+                except OSError as error:
+                    got = f"the system says `{error.strerror}`"
+                    raise self._fail(storage_error("SyncFailed", self.path, "sync commits", got)) from error
+                self._synced_count = covered
+            self._check_files(self._file.check)
+
+    def _check_files(self, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except StorageError as failure:
+            raise self._fail(failure) from failure
 
     def rollback(self) -> None:
         self._check_open()
@@ -298,7 +314,11 @@ class SqliteStorage:
         if self._closed_because is not None:
             self._check_open()
         if not self._connection.in_transaction:
+            self._check_files(self._file.check_wal)
             self._write.execute("BEGIN IMMEDIATE")
+            if self._wal_is_moved:
+                self._wal_is_moved = False
+                self._write.execute(sqlite_schema.TOUCH_FIRST_PAGE)
 
     def _abandon_group(self) -> None:
         self._last_ts = self._flushed_ts
@@ -307,10 +327,12 @@ class SqliteStorage:
         if self._closed_because is None and self._connection.in_transaction:
             try:
                 self._write.execute("ROLLBACK")
-            except apsw.Error as error:
+            except SQL_ERRORS as error:
                 raise self._fail(self._translated(error, "roll back")) from error
 
-    def _group_failed(self, error: apsw.Error, doing: str) -> StorageError | AssertionError:
+    def _group_failed(
+        self, error: apsw.Error | UnicodeDecodeError, doing: str
+    ) -> StorageError | AssertionError:
         failure = self._translated(error, doing)
         self._abandon_group()
         if isinstance(failure, StorageError) and failure.code == "SyncFailed":
@@ -322,10 +344,12 @@ class SqliteStorage:
         self._checkpointed_pages = self._pages_written()
         try:
             if self._record_newest():
-                self._run("COMMIT")
+                self._commit_group()
             try:
-                self._connection.wal_checkpoint(mode=mode)
-            except apsw.Error as error:
+                with self._file.checkpointing():
+                    self._wal_is_moved = True
+                    self._connection.wal_checkpoint(mode=mode)
+            except SQL_ERRORS as error:
                 raise self._group_failed(error, "move the WAL into the database file") from error
         except StorageError as failure:
             # Without room nothing is lost: the WAL keeps all, and the next try comes as many pages later.
@@ -337,66 +361,18 @@ class SqliteStorage:
 
     # Reading
 
-    def get(self, table_number: int, id: str) -> StoredVersion | None:
-        rows = self._rows(GET, (table_number, id))
-        return StoredVersion(id, *rows[0]) if rows else None
-
-    def get_many(self, table_number: int, ids: Collection[str]) -> list[tuple[str, int, bytes]]:
-        if 0 < len(ids) <= len(GET_SOME):
-            return self._rows(GET_SOME[len(ids) - 1], (table_number, *ids))
-        return self._rows(GET_MANY, (table_number, json.dumps(list(ids))))
-
-    def scan(
-        self, index_number: int, low: bytes, high: bytes, *, reverse: bool = False, limit: int
-    ) -> list[tuple[bytes, str]]:
-        return self._rows(_SCAN_REVERSE if reverse else SCAN, (index_number, low, high, limit))
-
-    def scan_documents(
-        self, index_number: int, low: bytes, high: bytes, table_number: int, *, reverse: bool, limit: int
-    ) -> list[tuple[bytes, str, int, bytes]]:
-        statement = _SCAN_DOCUMENTS_REVERSE if reverse else SCAN_DOCUMENTS
-        return self._rows(statement, (index_number, low, high, limit))
-
-    def scan_table(
-        self, table_number: int, low_id: str, high_id: str | None, *, reverse: bool = False, limit: int
-    ) -> list[StoredVersion]:
-        high = _ABOVE_ALL_TEXT if high_id is None else high_id
-        rows = self._rows(_SCAN_TABLE_REVERSE if reverse else SCAN_TABLE, (table_number, low_id, high, limit))
-        return [StoredVersion._make(row) for row in rows]
-
-    def count(self, index_number: int, low: bytes, high: bytes) -> int:
-        if not low and high >= _ABOVE_ALL_KEYS:
-            return self._rows(COUNT_ALL, (index_number,))[0][0]
-        return self._rows(COUNT, (index_number, low, high))[0][0]
-
-    def outcome(self, session_id: str, request_id: int) -> Outcome | None:
-        rows = self._rows(sqlite_outcomes.GET, (session_id, request_id))
-        return sqlite_outcomes.from_row(session_id, request_id, rows[0]) if rows else None
-
-    def requests_after(self, session_id: str, ts: int, *, newest: int) -> list[int]:
-        return [row[0] for row in self._rows(sqlite_outcomes.AFTER, (session_id, ts, newest))]
-
     def forget_outcomes(self, before_ts: int) -> int:
         self._run(sqlite_outcomes.FORGET, (before_ts,))
         return self._connection.changes()
-
-    def log(self, after_ts: int, *, limit: int) -> list[tuple[int, DocumentWrite]]:
-        rows = self._rows(_LOG, (after_ts, limit))
-        if rows and len(rows) == limit:
-            rows += self._rows(_LOG_REST, rows[-1][:2])
-        return [(row[0], DocumentWrite(*row[2:])) for row in rows]
 
     def logged(self, ts: int, ids: Collection[str]) -> list[DocumentWrite]:
         self._check_open()
         try:
             positions = positions_of(self._read, ts, ids)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "read the log") from error
         rows = self._rows(_LOGGED, (ts, json.dumps(positions)))
         return [DocumentWrite(*row[2:]) for row in rows]
-
-    def deleted_at(self, id: str) -> int | None:
-        return self._rows(_DELETED_AT, (id,))[0][0]
 
     def log_extent(self) -> LogExtent:
         self._check_open()
@@ -411,44 +387,21 @@ class SqliteStorage:
                 if passed[-1].ts > self._log.recorded_ts(self._write):
                     self._record_newest()
                 self._log.forget(self._write, passed)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "forget a part of the log") from error
         return len(passed)
 
     def set_meta(self, key: str, value: str) -> None:
         self._run(_PUT_META, (key, value))
 
-    def get_meta(self, key: str) -> str | None:
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
-        return rows[0][0] if rows else None
-
     def check(self) -> list[str]:
         self._check_open()
         try:
-            return self._damage() or self._disagreement()
-        except apsw.CorruptError as error:
-            return [f"SQLite says `{error}`"]
-        except apsw.Error as error:
+            return structure_problems(self._connection) or disagreements(self._connection)
+        except (apsw.CorruptError, ValueError) as error:
+            return [f"it cannot be read: {error}"]
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "check the database") from error
-
-    def _damage(self) -> list[str]:
-        return [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
-
-    def _disagreement(self) -> list[str]:
-        execute = self._connection.execute
-        agreement = Agreement()
-        agreement.read_log(
-            ((row[0], DocumentWrite(*row[2:])) for row in execute(_LOG_COLUMNS + "ORDER BY ts, position")),
-            horizon_ts=self._log.extent.horizon_ts,
-        )
-        agreement.read_documents(
-            (row[0], StoredVersion(*row[1:]))
-            for row in execute("SELECT table_number, id, ts, CAST(value AS BLOB) FROM documents")
-        )
-        agreement.read_entries(
-            execute("SELECT index_number, key, id FROM index_entries"), self.catalog().indexes
-        )
-        return agreement.problems + entries_astray(self._read)
 
     def close(self) -> None:
         if self._released:
@@ -464,9 +417,19 @@ class SqliteStorage:
         finally:
             with self._sync_lock:
                 self._closed_because = self._closed_because or "`close` was called"
-                self._connection.close(True)
+                self._file.rescue(self._empty_wal_of_moved)
+                self._file.unguard()
+                # What finds no room in the database file stays in the WAL, which is durable.
+                with suppress(apsw.Error):
+                    self._connection.close(True)
                 self._wal.close()
-            self._lock.release()
+            self._file.release()
+
+    def _empty_wal_of_moved(self) -> None:
+        # A failure in the middle of a group leaves it open.
+        if self._connection.in_transaction:
+            self._write.execute("ROLLBACK")
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     # Errors
 
@@ -475,14 +438,14 @@ class SqliteStorage:
             self._check_open()
         try:
             return self._read.execute(sql, bindings).fetchall()
-        except apsw.Error as error:
-            raise self._group_failed(error, "read the database") from error
+        except SQL_ERRORS as error:
+            raise self._group_failed(error, what_was_read(self._connection, sql, bindings)) from error
 
     def _run(self, sql: str, bindings: tuple[Any, ...] = ()) -> None:
         try:
             self._begin()
             self._write.execute(sql, bindings)
-        except apsw.Error as error:
+        except SQL_ERRORS as error:
             raise self._group_failed(error, "write to the database") from error
         except BaseException:
             self._abandon_group()
@@ -496,10 +459,14 @@ class SqliteStorage:
                 path=str(self.path),
             )
 
-    def _translated(self, error: apsw.Error, doing: str) -> StorageError | AssertionError:
+    def _translated(
+        self, error: apsw.Error | UnicodeDecodeError, doing: str
+    ) -> StorageError | AssertionError:
         return from_sqlite_error(error, self.path, doing, system_errno=self._connection.system_errno)
 
     def _fail(self, failure: StorageError | AssertionError) -> StorageError:
         """What is on the disk is not known any more: all but `close` is refused from now on."""
         self._closed_because = f"an earlier step failed: {failure}"
-        return StorageError(str(failure), code="SyncFailed", path=str(self.path))
+        if isinstance(failure, StorageError) and failure.code in CLOSED_FOR_GOOD:
+            self._failed_code = failure.code
+        return StorageError(str(failure), code=self._failed_code, path=str(self.path))

@@ -12,6 +12,7 @@ from pathlib import Path
 import apsw
 
 from .owner_only import make_owned_file
+from .page_checksums import ChecksumVFS
 from .sqlite_errors import from_os_error, from_sqlite_error
 
 
@@ -21,12 +22,14 @@ def copy_sqlite(source: str | os.PathLike[str], target: Path) -> None:
     Raises: StorageError, if one cannot be read or the other not be written.
     """
     path = Path(os.path.realpath(source))
+    source_vfs, target_vfs = ChecksumVFS(path), ChecksumVFS(target)
     try:
-        reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        flags = apsw.SQLITE_OPEN_READONLY
+        reader = apsw.Connection(str(path), flags=flags, vfs=source_vfs.vfs_name)
         try:
             reader.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             make_owned_file(target)
-            writer = apsw.Connection(str(target))
+            writer = apsw.Connection(str(target), vfs=target_vfs.vfs_name)
             try:
                 with writer.backup("main", reader, "main") as backup:
                     backup.step(-1)

@@ -108,6 +108,23 @@ class SqliteLog:
         extent = self.extent
         cursor.execute(_PUT_META, (_SIZE, f"{last_ts} {extent.write_count} {extent.size_bytes}"))
 
+    def erased(self, cursor: SqlCursor, rows: list[tuple[int, int, int]], last_ts: int) -> None:
+        """These writes (`ts`, `position`, weight) are gone; all that there is up to `last_ts` is recorded."""
+        extent = self.extent
+        behind = [row for row in rows if row[:2] > (extent.horizon_ts, extent.horizon_position)]
+        self._set(
+            replace(
+                extent,
+                write_count=extent.write_count - len(behind),
+                size_bytes=extent.size_bytes - sum(size for *_, size in behind),
+                forgotten_count=extent.forgotten_count + len(rows),
+                forgotten_size_bytes=extent.forgotten_size_bytes + sum(size for *_, size in rows),
+            )
+        )
+        self.record(cursor, last_ts)
+        values = astuple(self.extent)
+        cursor.execute(_PUT_META, (_HORIZON, " ".join(map(str, (*values[:2], *values[4:])))))
+
     def recorded_ts(self, cursor: SqlCursor) -> int:
         return int(_meta(cursor, _SIZE, "0").split()[0])
 

@@ -8,19 +8,28 @@ Described byte for byte in `docs/storage_format.md`; whoever changes one changes
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import apsw
 
+from reactivedb.errors import StorageError
+
 from .contract import TableRow
+from .entry_check import entries_that_differ
+from .page_checksums import RESERVED_BYTES, ChecksumVFS
+from .sqlite_check import disagreements, structure_problems
 from .sqlite_connection import SqlConnection
 from .sqlite_errors import storage_error
 
 # `RDB1`, in the header field that SQLite keeps for the application.
 APPLICATION_ID = 0x52444231
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+# SQLite writes the page also if nothing on it changes.
+TOUCH_FIRST_PAGE = f"PRAGMA user_version = {FORMAT_VERSION}"
 
 _DOCUMENTS = """\
 CREATE TABLE documents (
@@ -103,7 +112,7 @@ ALTER TABLE log RENAME TO log_of_version_1;
 {_LOG}
 INSERT INTO log SELECT * FROM log_of_version_1 ORDER BY ts, position;
 DROP TABLE log_of_version_1;
-PRAGMA user_version = {FORMAT_VERSION};
+PRAGMA user_version = 2;
 """
 
 
@@ -126,42 +135,97 @@ def recognise(connection: SqlConnection, path: Path) -> bool:
         )
     assert isinstance(version, int)
     if version > FORMAT_VERSION:
-        raise storage_error(
-            "NewerFormat",
-            path,
-            "open it",
-            f"this reactivedb reads formats up to {FORMAT_VERSION}, the file has {version}",
-        )
+        raise _newer_format(path, version)
     return True
 
 
+def refuse_newer(path: Path) -> None:
+    """Raises StorageError `NewerFormat` before SQLite sees the file, whose pages may be of another kind."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(72)
+    except OSError:
+        # What cannot be read is told when it is opened.
+        return
+    version, application_id = int.from_bytes(header[60:64], "big"), int.from_bytes(header[68:72], "big")
+    if application_id == APPLICATION_ID and version > FORMAT_VERSION:
+        raise _newer_format(path, version)
+
+
+def _newer_format(path: Path, version: int) -> StorageError:
+    got = f"this reactivedb reads formats up to {FORMAT_VERSION}, the file has {version}"
+    return storage_error("NewerFormat", path, "open it", got)
+
+
 def create(connection: SqlConnection) -> None:
-    """Lay out an empty file; all or nothing."""
+    """Lay out an empty file, which has room for checksums; all or nothing."""
     connection.execute(f"BEGIN IMMEDIATE; {_CREATE} COMMIT")
 
 
-def renew(connection: SqlConnection) -> bool:
-    """Bring a file of an earlier version into this one, all or nothing; False if it is in it already.
+def renew(connection: SqlConnection, path: Path, vfs: ChecksumVFS, *, sync: Callable[[], None]) -> bool:
+    """Bring a file of an earlier version into this one, and one that another program wrote; False: neither.
 
-    The new tables lie in the WAL then. Version 1 kept documents and log in tables without numbers
-    (`WITHOUT ROWID`).
+    Each step is all or nothing, and durable before the next begins. What was written lies in the WAL then.
+    Version 1 kept documents and log in tables without numbers (`WITHOUT ROWID`), version 2 had no checksums.
+
+    Raises: StorageError `DatabaseCorrupt`, apsw.Error; and what `sync` raises.
     """
-    if connection.pragma("user_version") == FORMAT_VERSION:
+    version = cast(int, connection.pragma("user_version"))
+    had_checksums = connection.reserve_bytes("main", -1) == RESERVED_BYTES
+    if version == FORMAT_VERSION and had_checksums and vfs.is_whole:
         return False
-    # Else the views, which name the tables, would follow the old ones to their new names.
-    connection.pragma("legacy_alter_table", 1)
+    # Damage must not get checksums, which would say that it is sound.
+    _refuse(path, structure_problems(connection) or disagreements(connection, has_numbers=version >= 2))
+    sync()
     try:
-        connection.execute(f"BEGIN IMMEDIATE; {_FROM_VERSION_1} COMMIT")
-    except BaseException:
+        if version < 2:
+            _from_version_1(connection)
+            sync()
+        _refuse(path, islice(entries_that_differ(connection), 1))
+        if not (had_checksums and vfs.is_whole):
+            _add_checksums(connection)
+            sync()
+            vfs.is_whole = True
+        connection.pragma("user_version", FORMAT_VERSION)
+        sync()
+    except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         # What was written is void, but the WAL has its size: on a full disk nobody could open the file.
         with suppress(apsw.Error):
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        if isinstance(error, apsw.FullError) and version == FORMAT_VERSION and had_checksums:
+            # It can be read as it is; the next opening tries again.
+            return False
         raise
+    return True
+
+
+def _refuse(path: Path, problems: Iterable[str]) -> None:
+    for problem in problems:
+        got = f"not all in it is sound: {problem}"
+        raise storage_error("DatabaseCorrupt", path, "bring all of it into the present format", got)
+
+
+def _from_version_1(connection: SqlConnection) -> None:
+    # Else the views, which name the tables, would follow the old ones to their new names.
+    connection.pragma("legacy_alter_table", 1)
+    try:
+        connection.execute(f"BEGIN IMMEDIATE; {_FROM_VERSION_1} COMMIT")
     finally:
         connection.pragma("legacy_alter_table", 0)
-    return True
+
+
+def _add_checksums(connection: SqlConnection) -> None:
+    """Write every page anew, with room for its checksum."""
+    connection.reserve_bytes("main", RESERVED_BYTES)
+    connection.pragma("auto_vacuum", "INCREMENTAL")
+    # The copy that SQLite makes on the way is as large as the file: too large for the memory.
+    connection.pragma("temp_store", "FILE")
+    try:
+        connection.execute("VACUUM")
+    finally:
+        connection.pragma("temp_store", "MEMORY")
 
 
 def create_view(connection: SqlConnection, row: TableRow) -> None:

@@ -150,7 +150,7 @@ class QueryCache:
         self._live: dict[LiveQuery, tuple[Place, ...]] = {}
         self._at: dict[Place, LiveQuery] = {}
         self._stale: Lanes[LiveQuery] = Lanes()
-        self.tries: SecondTries[LiveQuery] = SecondTries(engine.limits, engine.clock.now_ns)
+        self.tries: SecondTries[LiveQuery] = SecondTries(engine.limits, engine.clock.elapsed_ns)
         # Nobody holds these any more, but they are still true: kept in case somebody asks again.
         self._idle: OrderedDict[LiveQuery, int] = OrderedDict()
         self._idle_size_bytes = 0

@@ -21,9 +21,9 @@ _GROWTH: Final = 4
 class SecondTries(Generic[Item]):
     """What was stopped for its time. The engine's lock guards it."""
 
-    def __init__(self, limits: Limits, now_ns: Callable[[], int]) -> None:
+    def __init__(self, limits: Limits, elapsed_ns: Callable[[], int]) -> None:
         self._limits = limits
-        self._now_ns = now_ns
+        self._elapsed_ns = elapsed_ns
         # How often it was stopped, and when it is due; None: not before something changes that it read.
         self._stopped: dict[Item, tuple[int, int | None]] = {}
         # Called, from any thread, when something is due that was not before.
@@ -45,7 +45,7 @@ class SecondTries(Generic[Item]):
             self._stopped[item] = count, None
             return
         delay_s = self._limits.live_query_retry_delay_s * _GROWTH ** (count - 1)
-        self._stopped[item] = count, self._now_ns() + int(delay_s * 1e9)
+        self._stopped[item] = count, self._elapsed_ns() + int(delay_s * 1e9)
         if self.on_due is not None:
             self.on_due()
 
@@ -54,13 +54,15 @@ class SecondTries(Generic[Item]):
 
     @property
     def next_ns(self) -> int | None:
-        """When the first one is due."""
+        """When the first one is due, by what passes."""
         return min((due_ns for _, due_ns in self._stopped.values() if due_ns is not None), default=None)
 
     def take_due(self) -> list[Item]:
         """Those that are due now; each is given once."""
-        now_ns = self._now_ns()
-        due = [item for item, (_, at_ns) in self._stopped.items() if at_ns is not None and at_ns <= now_ns]
+        elapsed_ns = self._elapsed_ns()
+        due = [
+            item for item, (_, at_ns) in self._stopped.items() if at_ns is not None and at_ns <= elapsed_ns
+        ]
         for item in due:
             self._stopped[item] = self._stopped[item][0], None
         return due
