@@ -108,7 +108,7 @@ class Committer:
         # Timestamps above the first and up to the second number were undone, for that reason.
         self._undone: deque[tuple[int, int, StorageError]] = deque(maxlen=_UNDONE_MAX)
         # Set once the storage is closed for good: nothing becomes durable any more.
-        self._abandoned: StorageError | None = None
+        self.abandoned: StorageError | None = None
 
     def reader(self) -> LogReader:
         reader = LogReader(self._history_size_bytes_max)
@@ -178,7 +178,7 @@ class Committer:
         for low, high, error in self._undone:
             if low < ts <= high:
                 return error
-        return self._abandoned if ts > self.durable_ts else None
+        return self.abandoned if ts > self.durable_ts else None
 
     @property
     def is_waiting(self) -> bool:
@@ -216,8 +216,11 @@ class Committer:
         return lost
 
     def abandon(self, error: StorageError) -> list[DurableCallback]:
-        """The storage is closed for good: everybody who still waits is to be told."""
-        self._abandoned = error
+        """The storage is closed for good: everybody who still waits is to be told.
+
+        What they wait for may be in the file or not. The first error counts: later ones only follow from it.
+        """
+        self.abandoned = self.abandoned or error
         lost = [callback for _, callback in self._waiters]
         self._waiters.clear()
         return lost

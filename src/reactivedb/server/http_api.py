@@ -25,7 +25,7 @@ from ..values import decoded_size_bytes, dumps, is_light, loads, redacted
 from .admin import Addresses, AdminKey, check_origin, identity_from, require_admin
 from .bodies import read_body
 from .gate import caller_of, hold, identify
-from .replies import Format, Refusal, json_response, outcome, printable
+from .replies import Format, Refusal, json_response, outcome, outcome_unknown, printable
 
 Kind = Literal["query", "mutation", "action", "any"]
 
@@ -164,6 +164,8 @@ class HttpApi:
         result = await self._runtime.call(
             kind, call.path, call.args, identity=identity, internal=identity.is_admin, at_ts=at_ts
         )
+        if result.outcome_unknown:
+            raise outcome_unknown(call.path)
         if result.unavailable is not None:
             assert result.error is not None
             raise Refusal(

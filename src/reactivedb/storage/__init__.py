@@ -1,6 +1,7 @@
 """Where do the commit log and its state live? See `contract` for what a storage promises."""
 
 from .contract import (
+    CLOSED_FOR_GOOD,
     LOG_WRITE_SIZE_BYTES,
     Catalog,
     Commit,
@@ -22,6 +23,7 @@ from .sqlite_copy import copy_sqlite
 from .sqlite_open import Durability, open_sqlite
 
 __all__ = [
+    "CLOSED_FOR_GOOD",
     "LOG_WRITE_SIZE_BYTES",
     "PART_SUFFIX",
     "Catalog",

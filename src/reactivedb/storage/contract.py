@@ -121,6 +121,10 @@ class LogExtent:
     forgotten_size_bytes: int = 0
 
 
+# The codes of a storage that nothing works in any more: what was not durable by then may be in the file.
+CLOSED_FOR_GOOD = frozenset({"SyncFailed", "StorageClosed"})
+
+
 class Storage(Protocol):
     """The seam between the engine and what keeps its data.
 

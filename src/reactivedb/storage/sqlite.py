@@ -457,4 +457,7 @@ class SqliteStorage(SqliteReader):
     def _fail(self, failure: StorageError | AssertionError) -> StorageError:
         """What is on the disk is not known any more: all but `close` is refused from now on."""
         self._closed_because = f"an earlier step failed: {failure}"
-        return StorageError(str(failure), code="SyncFailed", path=str(self.path))
+        text = str(failure)
+        if not (isinstance(failure, StorageError) and failure.code == "SyncFailed"):
+            text = f"{text}; open the database again: what was not acknowledged may be there then"
+        return StorageError(text, code="SyncFailed", path=str(self.path))

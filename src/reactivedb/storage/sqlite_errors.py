@@ -31,7 +31,8 @@ _WAY_OUT = {
     "ForeignDatabase": "use another path",
     "NewerFormat": "open it with a newer reactivedb; nothing was changed",
     "FolderMissing": "create the folder first",
-    "SyncFailed": "look after the disk and open the database again, which recovers what is on it",
+    "SyncFailed": "look after the disk and open the database again: what was not acknowledged may be there "
+    "then",
     "StorageFailed": "look after the disk, then try again",
 }
 
