@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -35,8 +34,13 @@ def texts(ctx: rdb.QueryCtx) -> list[str]:
     return [line.text for line in ctx.db.query(Line)]
 
 
+# What actions were called with.
+started: list[str] = []
+
+
 @rdb.action
 async def act(ctx: rdb.ActionCtx, text: str) -> str:
+    started.append(text)
     await ctx.run_mutation(put, text)
     return "acted"
 
@@ -95,7 +99,3 @@ async def turns(count: int = 50) -> None:
     """Let the loop do all that it can do without the disk."""
     for _ in range(count):
         await anyio.lowlevel.checkpoint()
-
-
-async def until(event: threading.Event) -> None:
-    assert await anyio.to_thread.run_sync(event.wait, 20.0)

@@ -22,6 +22,7 @@ class Disk:
     def __init__(self) -> None:
         self.failing = False
         self.sync_count = 0
+        self._holds_next = False
         self._free = threading.Event()
         self._free.set()
         self._waiting = threading.Event()
@@ -39,7 +40,15 @@ class Disk:
         try:
             yield
         finally:
-            self._free.set()
+            self.let_go()
+
+    def hold_next(self) -> None:
+        """Let go the sync that waits, and hold the one after it."""
+        self._waiting.clear()
+        self._holds_next = True
+
+    def let_go(self) -> None:
+        self._free.set()
 
     def wait_for_sync(self) -> None:
         """Until a sync waits for the held disk."""
@@ -49,6 +58,9 @@ class Disk:
         if not self._free.is_set():
             self._waiting.set()
             assert self._free.wait(_DEADLINE_S), "the test did not let the disk go"
+            if self._holds_next:
+                self._holds_next = False
+                self._free.clear()
         self.sync_count += 1
         if self.failing:
             raise OSError(errno.EIO, "Input/output error")
