@@ -95,14 +95,17 @@ def test_a_server_whose_disk_has_failed_is_healthy_and_not_ready() -> None:
                 storage.sync_fails = True
                 body = {"path": "notes:put", "args": {"text": "lost"}}
                 lost = await client.post("/api/mutation", json=body)
+                assert (lost.status_code, lost.json()["code"]) == (500, "OutcomeUnknown")
+                assert "retry-after" not in lost.headers
+                refused = await client.post("/api/mutation", json=body)
                 ready = await client.get("/readyz")
-                assert lost.json()["code"] == ready.json()["code"] == "SyncFailed"
-                assert lost.headers["retry-after"]
+                assert (refused.json()["code"], ready.json()["code"]) == ("StorageClosed", "SyncFailed")
+                assert refused.headers["retry-after"]
                 # The words of the error name a place on the disk.
                 file = await client.get("/api/storage/00000000-0000-4000-8000-000000000000")
                 asked.append(file.status_code)
                 assert file.json()["message"].endswith("the server's log says why")
-                asked.extend((lost.status_code, ready.status_code))
+                asked.extend((refused.status_code, ready.status_code))
                 asked.append((await client.get("/healthz")).status_code)
                 # The figures that need no disk are still told.
                 figures = await client.get("/metrics")

@@ -308,3 +308,16 @@ def test_the_wal_stays_short(path: Path) -> None:
     assert Path(f"{path}-wal").stat().st_size < 100 * 4200
     assert storage.check() == []
     storage.close()
+
+
+def test_sqlite_moves_no_wal_by_itself(path: Path) -> None:
+    storage = begin(open_sqlite(path, checkpoint_pages=1_000_000))
+    size_before = path.stat().st_size
+    for ts in range(2, 8):
+        # Each is more than the thousand pages after which SQLite would move the WAL.
+        storage.append(commit(ts, [write(f"{ts}", text_of(f"{ts}", body="x" * 5_000_000))]))
+        storage.flush()
+        storage.sync()
+    assert path.stat().st_size == size_before
+    assert storage._connection.pragma("wal_autocheckpoint") == 0  # pyright: ignore[reportPrivateUsage]
+    storage.close()

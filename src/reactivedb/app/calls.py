@@ -22,6 +22,8 @@ class CallResult:
     ts: int
     # The database's own failure, by its code: nothing is wrong with the call, and it may be tried again.
     unavailable: str | None = None
+    # The disk failed after the call had begun: what it wrote may be there after the restart, or not.
+    outcome_unknown: bool = False
 
     @property
     def size_bytes(self) -> int:

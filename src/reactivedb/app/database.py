@@ -38,6 +38,7 @@ from ..functions import (
 )
 from ..schema import Document, Id
 from ..storage import BackupReport
+from ..user_code import is_from_library, is_of
 from . import upkeep
 from .call_queue import CallQueue, LoopCall
 from .live import AsyncLive, Live
@@ -56,6 +57,11 @@ def _definition(runtime: Runtime, function: RegisteredFunction[..., Any], kind: 
     if not runtime.is_open:
         raise StorageError("the database is closed - open it again", code="DatabaseClosed")
     return runtime.runner.registry.of(function, kind)
+
+
+def _is_refused(result: RunResult) -> bool:
+    """The storage did not let it run: nothing of it waits for the disk, and its own error says more."""
+    return is_of(result.error, StorageError) and is_from_library(result.error)
 
 
 def _retention_report(runtime: Runtime) -> RetentionReport:
@@ -152,7 +158,8 @@ class Database:
         return self._calls.run(run, settle=settle).unwrap()
 
     def _durable(self, result: RunResult) -> None:
-        self.runtime.engine.make_durable(result.ts)
+        if not _is_refused(result):
+            self.runtime.engine.make_durable(result.ts)
 
     def action(self, function: RegisteredAction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run an action on the database's own loop and wait for it. What it raises is raised.
@@ -357,7 +364,8 @@ class AsyncDatabase:
         runtime = self._runtime_here()
         definition = _definition(runtime, function, Kind.QUERY)
         result = runtime.runner.query(definition, runtime.runner.bind(definition, args, kwargs), ANONYMOUS)
-        await runtime.durable(result.ts)
+        if not _is_refused(result):
+            await runtime.durable(result.ts)
         return result.unwrap()
 
     async def pages(
@@ -382,7 +390,8 @@ class AsyncDatabase:
         runtime = self._runtime_here()
         definition = _definition(runtime, function, Kind.MUTATION)
         result = runtime.runner.mutation(definition, runtime.runner.bind(definition, args, kwargs), ANONYMOUS)
-        await runtime.durable(result.ts)
+        if not _is_refused(result):
+            await runtime.durable(result.ts)
         return result.unwrap()
 
     async def action(self, function: RegisteredAction[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

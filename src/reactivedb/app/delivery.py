@@ -225,11 +225,20 @@ class Delivery:
     def _storage_failed(self, error: StorageError) -> None:
         """A failed group has been undone; a failed sync has closed the storage for good."""
         self._jobs.storage_failed()
+        error = self._engine.committer.abandoned or error
         if error.code in CLOSED_FOR_GOOD and self.broken is None:
             self.broken = error
             self._end_followers(error)
             if self.on_broken is not None:
                 self.on_broken(error)
+
+    def check_disk(self) -> None:
+        """Refuse what could not become durable, before it begins. Raises: StorageError `StorageClosed`."""
+        failure = self._engine.committer.abandoned
+        if failure is not None:
+            raise StorageError(
+                f"nothing was begun, since the disk has failed: {failure}", code="StorageClosed"
+            )
 
     def _deliver(self, *, budget_s: float = math.inf) -> None:
         """Run what is stale and publish it once it is durable.

@@ -11,6 +11,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from ..functions import (
     kept_text,
     request_id_of,
 )
-from ..storage import FileStore, Storage, examine
+from ..storage import CLOSED_FOR_GOOD, FileStore, Storage, examine
 from ..subscriptions import QueryCache, QuerySet
 from ..user_code import contained, contained_in_task, is_from_library, is_of
 from . import heartbeat
@@ -227,17 +228,20 @@ class Runtime:
         request_id = request_id_of(path, time.time_ns())
         asked = Asked(None if kind == "any" else Kind(kind), path, args, at_ts)
         # What waits for the disk is the answer's text, not the values that it was made of.
-        result = await self._run(asked, identity, request_id, internal=internal or identity.is_admin)
+        result, wrote = await self._run(asked, identity, request_id, internal=internal or identity.is_admin)
         answer = self.answer(result, identity, request_id)
         del result
         try:
             await self.durable(answer.ts)
         except StorageError as error:
-            return self._undone(answer, error, identity, request_id)
-        return answer
+            if answer.unavailable is None:
+                answer = self._undone(answer, error, identity, request_id)
+        return answer if wrote else replace(answer, outcome_unknown=False)
 
-    async def _run(self, asked: Asked, identity: Identity, request_id: str, *, internal: bool) -> RunResult:
-        """Find, check and run what is asked for."""
+    async def _run(
+        self, asked: Asked, identity: Identity, request_id: str, *, internal: bool
+    ) -> tuple[RunResult, bool]:
+        """Find, check and run what is asked for; gives also whether it may have written."""
         at_ts = asked.at_ts
         try:
             if at_ts is not None and not internal:
@@ -247,17 +251,22 @@ class Runtime:
             match definition.kind:
                 case Kind.QUERY:
                     run = partial(self.runner.query, definition, named, identity, at_ts=at_ts)
-                    return self.report.timed(definition, request_id, run)
+                    return self.report.timed(definition, request_id, run), False
                 case Kind.MUTATION:
                     run = partial(self.runner.mutation, definition, named, identity)
-                    return self.report.timed(definition, request_id, run)
+                    result = self.report.timed(definition, request_id, run)
+                    return result, result.error is None
                 case Kind.ACTION:
-                    return await self.actions.run(definition, named, identity, request_id=request_id)
+                    try:
+                        self.delivery.check_disk()
+                    except StorageError as failure:
+                        return RunResult(0, error=failure), False
+                    return await self.actions.run(definition, named, identity, request_id=request_id), True
         except BaseException as error:  # validators of the arguments may raise anything
             if is_of(error, StorageError) and is_from_library(error):
                 raise
             self.report.refused(asked.kind, asked.path, contained_in_task(error), request_id)
-            return RunResult(self.engine.committer.applied_ts, error=error)
+            return RunResult(self.engine.committer.applied_ts, error=error), False
 
     def start_mutation(
         self,
@@ -274,7 +283,13 @@ class Runtime:
         """
         request_id = request_id_of(key.session_id, key.request_id)
         try:
-            result = self.runner.recorded(key)
+            try:
+                result = self.runner.recorded(key)
+            except StorageError as error:
+                # It may have been sent before, and have succeeded then.
+                self.report.refused(Kind.MUTATION, path, error, request_id)
+                done(self._unknown(error, identity, request_id))
+                return
             if result is None:
                 definition = self.runner.registry.find(path, Kind.MUTATION, internal=identity.is_admin)
                 named = self.runner.parse(definition, args_of(args, self.limits))
@@ -308,6 +323,7 @@ class Runtime:
         try:
             definition = self.runner.registry.find(path, Kind.ACTION, internal=identity.is_admin)
             named = self.runner.parse(definition, args_of(args, self.limits))
+            self.delivery.check_disk()
         except BaseException as error:  # validators of the arguments may raise anything
             self.report.refused(Kind.ACTION, path, contained(error), request_id)
             done(self.answer(RunResult(0, error=error), identity, request_id))
@@ -327,10 +343,14 @@ class Runtime:
     def _undone(
         self, answer: CallResult, error: StorageError, identity: Identity, request_id: str
     ) -> CallResult:
-        """What the caller is told instead, because what the answer rests on is not in the file."""
-        return self.answer(
-            RunResult(answer.ts, error=error, log_lines=list(answer.log_lines)), identity, request_id
-        )
+        """What the caller is told instead, for what the answer rests on may not be in the file."""
+        result = RunResult(answer.ts, error=error, log_lines=list(answer.log_lines))
+        told = self.answer(result, identity, request_id)
+        return replace(told, outcome_unknown=error.code in CLOSED_FOR_GOOD)
+
+    def _unknown(self, error: StorageError, identity: Identity, request_id: str) -> CallResult:
+        result = RunResult(self.engine.committer.applied_ts, error=error)
+        return replace(self.answer(result, identity, request_id), outcome_unknown=True)
 
     def answer(self, result: RunResult, identity: Identity, request_id: str) -> CallResult:
         """What the caller may know of a result."""
@@ -341,7 +361,9 @@ class Runtime:
             except BaseException as error:
                 result.error = contained(error)
         error = describe(result.error, request_id=request_id, production=self.production)
-        return CallResult(None, error, lines, result.ts, _unavailable(result.error))
+        unavailable = _unavailable(result.error)
+        # An action that has begun may have written; `call` takes this back for what was refused before.
+        return CallResult(None, error, lines, result.ts, unavailable, unavailable in CLOSED_FOR_GOOD)
 
     # What jobs need (`JobHost`)
 

@@ -230,8 +230,11 @@ class Committer:
         return lost
 
     def abandon(self, error: StorageError) -> list[DurableCallback]:
-        """The storage is closed for good: everybody who still waits is to be told."""
-        self.abandoned = error
+        """The storage is closed for good: everybody who still waits is to be told.
+
+        What they wait for may be in the file or not. The first error counts: later ones only follow from it.
+        """
+        self.abandoned = self.abandoned or error
         lost = [callback for _, callback in self._waiters]
         self._waiters.clear()
         return lost

@@ -307,6 +307,10 @@ class Engine:
 
     def undo_open_group(self, error: StorageError) -> None:
         """State and caches return to what is in the file; everybody who waited for more is told."""
+        if error.code in CLOSED_FOR_GOOD:
+            # Nothing can be rolled back or read any more, and what was flushed may be in the file.
+            self.abandon(error)
+            return
         with self.lock:
             lost = self.committer.undo_open_group(error)
             self.timeline.undone()
@@ -325,6 +329,8 @@ class Engine:
     def flush(self) -> int:
         """Commit the open group into the file. Raises StorageError after undoing it."""
         with self.lock, self._whole():
+            if self.committer.abandoned is not None:
+                raise self.committer.abandoned
             if self.committer.applied_ts > self.committer.flushed_ts:
                 self.retention.step()
             return self.committer.flush()
@@ -371,7 +377,8 @@ class Engine:
         """The storage is closed for good: tell everybody who still waits."""
         with self.lock:
             lost = self.committer.abandon(error)
-        _call(lost, error)
+            failure = self.committer.abandoned
+        _call(lost, failure)
 
     def make_durable(self, ts: int = 0) -> None:
         """Flush and sync in this thread, unless all is durable already.

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from ..app import Runtime
-from ..errors import AuthenticationError, ReactiveDBError, RequestError
+from ..errors import AuthenticationError, ReactiveDBError, RequestError, StorageError
 from ..functions import (
     ANONYMOUS,
     ActionCtx,
@@ -34,6 +34,7 @@ from ..functions import (
     in_own_task,
 )
 from ..limits import ERROR_TEXT_LENGTH_MAX
+from ..storage import CLOSED_FOR_GOOD
 from ..text import cut
 from ..user_code import contained_in_task, is_of, name_of, text_of
 from ..values import dumps
@@ -41,7 +42,7 @@ from .admin import AdminKey, identity_from
 from .edge import route_path
 from .gate import identify
 from .http_streams import Reply, RequestBody
-from .replies import Refusal, json_response, printable
+from .replies import Refusal, json_response, outcome_unknown, printable
 
 PREFIX: Final = "/http"
 _PREFIX: Final = re.compile(r"/http(?=/|$)")
@@ -141,6 +142,8 @@ class HttpActions:
         if is_of(error, Refusal):
             await body.drain()
             response = error.response
+        elif is_of(error, StorageError) and code_of(error) in CLOSED_FOR_GOOD:
+            response = outcome_unknown(name).response
         else:
             response = _failure(error, told)
         await response(scope, receive, reply.send)

@@ -26,7 +26,7 @@ from .admin import Addresses, AdminKey, check_origin, identity_from, require_adm
 from .answers import LIGHT_ANSWER_BYTES
 from .bodies import read_body
 from .gate import caller_of, hold, identify
-from .replies import Format, Refusal, json_response, outcome, printable
+from .replies import Format, Refusal, json_response, outcome, outcome_unknown, printable
 
 Kind = Literal["query", "mutation", "action", "any"]
 
@@ -171,6 +171,8 @@ class HttpApi:
         result = await self._runtime.call(
             kind, call.path, call.args, identity=identity, internal=identity.is_admin, at_ts=at_ts
         )
+        if result.outcome_unknown:
+            raise outcome_unknown(call.path)
         if result.unavailable is not None:
             assert result.error is not None
             raise Refusal(

@@ -40,6 +40,7 @@ _REFUSALS: Final = {
     "413": ("TooLarge", "The body is too large."),
     "415": ("UnknownEncoding", "The `Content-Encoding` is not known here."),
     "429": ("TooMany", "Too much is asked for at once; `Retry-After` says when to try again."),
+    "500": ("OutcomeUnknown", "The disk failed meanwhile; what the call wrote may be there or not."),
     "503": ("Unavailable", "The database cannot answer now; `Retry-After` says when to try again."),
 }
 

@@ -59,6 +59,16 @@ class Refusal(Exception):  # noqa: N818 - a request is refused; nothing here is 
 _logger = Log("reactivedb.server")
 
 
+def outcome_unknown(what: str) -> Refusal:
+    """The disk failed while a call waited for it. Without `Retry-After`: sent again, it might run twice."""
+    return Refusal(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "OutcomeUnknown",
+        f"the server's disk failed before `{quoted(what, 200)}` was safe on it, so that what it wrote may be "
+        "there once the server is back, or not - look then, before you send it again",
+    )
+
+
 class Format(Enum):
     """How values are written in an answer (section a.2)."""
 
@@ -155,6 +165,8 @@ async def on_library_error(request: Request, error: Exception) -> Response:
     if isinstance(error, StorageError):
         # It names a place on this machine, which is nobody else's business.
         _logger.error("a request could not be answered: %s", error)
+        if error.code == "SyncFailed" and request.method not in ("GET", "HEAD"):
+            return outcome_unknown(f"{request.method[:20]} {request.url.path}").response
         message = "the database cannot answer now - try again later; the server's log says why"
     response = error_response(_status_of(library_error), library_error.code, message)
     if library_error.code == "TooManyConcurrentRequests":

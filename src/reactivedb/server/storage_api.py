@@ -32,7 +32,7 @@ from ..schema import StoredFile
 from ..values import dumps
 from .bodies import Pace, announced_bytes, drain
 from .byte_range import requested_range
-from .replies import Refusal, json_response
+from .replies import Refusal, json_response, outcome_unknown
 
 # What is read of a file that is too large, so that its sender comes to read why.
 _DRAIN_SIZE_BYTES_MAX: Final = 16 * MIB
@@ -144,6 +144,8 @@ class _Download(Response):
 def _failed(what: str, error: StorageError) -> Refusal:
     # The message names a place on this machine, which is nobody else's business.
     _logger.error("a file could not be %s: %s", what, error)
+    if what == "stored" and error.code == "SyncFailed":
+        return outcome_unknown("an upload")
     return Refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         error.code,

@@ -123,7 +123,7 @@ class LogExtent:
     forgotten_size_bytes: int = 0
 
 
-# After these the storage is closed for good: nothing becomes durable any more.
+# After these the storage is closed for good: what was not durable by then may be in the file.
 CLOSED_FOR_GOOD: Final = frozenset({"SyncFailed", "FileMoved", "FileChanged", "StorageClosed"})
 
 

@@ -467,6 +467,9 @@ class SqliteStorage(SqliteReader):
     def _fail(self, failure: StorageError | AssertionError) -> StorageError:
         """What is on the disk is not known any more: all but `close` is refused from now on."""
         self._closed_because = f"an earlier step failed: {failure}"
+        text = str(failure)
         if isinstance(failure, StorageError) and failure.code in CLOSED_FOR_GOOD:
             self._failed_code = failure.code
-        return StorageError(str(failure), code=self._failed_code, path=str(self.path))
+        else:
+            text = f"{text}; open the database again: what was not acknowledged may be there then"
+        return StorageError(text, code=self._failed_code, path=str(self.path))

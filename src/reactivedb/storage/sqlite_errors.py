@@ -35,7 +35,8 @@ _WAY_OUT = {
     "were, `-wal` with them, and open the database again",
     "FileChanged": "only reactivedb may write to the file; open the database again, or restore a copy if it "
     "is damaged",
-    "SyncFailed": "look after the disk and open the database again, which recovers what is on it",
+    "SyncFailed": "look after the disk and open the database again: what was not acknowledged may be there "
+    "then",
     "StorageFailed": "look after the disk, then try again",
 }
 

@@ -345,6 +345,10 @@ class Session:
     def _respond(self, call: Call, result: CallResult) -> None:
         if self._ended:
             return
+        if result.outcome_unknown:
+            # Its client sends it again to the restarted server, where the recorded outcome answers.
+            self._close(1013, "OutcomeUnknown")
+            return
         self._send(
             messages.response(
                 call, value=result.value, error=result.error, log_lines=result.log_lines, ts=result.ts
