@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import threading
@@ -321,3 +322,20 @@ def test_sqlite_moves_no_wal_by_itself(path: Path) -> None:
     assert path.stat().st_size == size_before
     assert storage._connection.pragma("wal_autocheckpoint") == 0  # pyright: ignore[reportPrivateUsage]
     storage.close()
+
+
+def test_the_names_of_both_files_are_durable_once_the_wal_is_ready_to_be_synced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a power cut could take a whole file whose contents were synced."""
+    synced: list[tuple[str, bool, bool]] = []
+    sync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        wal = path.with_name(path.name + "-wal")
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), path.exists(), wal.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    open_sqlite(path).close()
+    assert (str(path.parent), True, True) in synced
