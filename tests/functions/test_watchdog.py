@@ -218,6 +218,20 @@ def test_a_function_that_only_has_the_engine_work_is_refused_by_the_engine(db: D
             db.mutation(only_the_engine_works)
 
 
+class _Listener(logging.Handler):
+    """Says that the watching thread has written its line."""
+
+    def __init__(self, told: threading.Event) -> None:
+        super().__init__(logging.WARNING)
+        self._told = told
+        self.text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text += record.getMessage()
+        if "C call" in self.text:
+            self._told.set()
+
+
 @pytest.mark.slow
 def test_time_in_one_c_call_is_logged_and_the_commit_refused(caplog: pytest.LogCaptureFixture) -> None:
     # Long enough for a busy machine to get to the C call in time.
@@ -226,10 +240,15 @@ def test_time_in_one_c_call_is_logged_and_the_commit_refused(caplog: pytest.LogC
         db.mutation(add, "before")
         for function, path in ((wait_in_c, "waitInC"), (compute_in_c, "computeInC")):
             caplog.clear()
+            told = threading.Event()
+            logger, listener = logging.getLogger("reactivedb"), _Listener(told)
+            logger.addHandler(listener)
             with caplog.at_level(logging.WARNING, logger="reactivedb"), stopped(path, limit_s):
                 db.mutation(function)
-            assert f"`notes:{path}`" in caplog.text
-            assert "C call" in caplog.text
+            # The watching thread may write its line after the call has ended.
+            assert told.wait(60)
+            logger.removeHandler(listener)
+            assert f"`notes:{path}`" in listener.text
         assert db.query(texts) == ["before"]
 
 
