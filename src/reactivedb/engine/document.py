@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
+from ..errors import StorageError, ValidationError
 from ..values import Value, decode
 
 if TYPE_CHECKING:
@@ -74,12 +75,28 @@ class StoredDocument(msgspec.Struct, eq=False):
     def fields(self) -> dict[str, Value]:
         """All stored fields under their wire names, system fields included. Not to be changed."""
         if self._fields is None:
-            self._fields = cast("dict[str, Value]", decode(self.json))
+            try:
+                self._fields = cast("dict[str, Value]", decode(self.json))
+            except ValidationError as error:
+                raise self._damaged(f"its text cannot be read ({error.message})") from error
         return self._fields
 
     @property
     def creation_time(self) -> float:
-        return cast("float", self.fields["_creationTime"])
+        try:
+            return cast("float", self.fields["_creationTime"])
+        except KeyError:
+            raise self._damaged("it has no `_creationTime`") from None
+
+    def _damaged(self, how: str) -> StorageError:
+        """Only in a file of an earlier format, or where another program put pages: there are no checksums."""
+        return StorageError(
+            f"document `{self.id}` of table `{self.table.name}` is damaged: {how} - look at the file with "
+            "`reactivedb doctor`, and restore a copy",
+            code="DatabaseCorrupt",
+            table=self.table.name,
+            id=self.id,
+        )
 
     @property
     def weight_bytes(self) -> int:
