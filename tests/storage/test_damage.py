@@ -156,6 +156,9 @@ def garbage(content: bytearray, rng: random.Random) -> str:
 def other_page(content: bytearray, rng: random.Random) -> str:
     pages = len(content) // PAGE_SIZE_BYTES
     one, other = (PAGE_SIZE_BYTES * rng.randrange(pages) for _ in range(2))
+    if not any(content[other : other + 32]):
+        # A WAL that begins with zeros looks as one that was emptied (`docs/storage_format.md`).
+        one = one or PAGE_SIZE_BYTES
     content[one : one + PAGE_SIZE_BYTES] = content[other : other + PAGE_SIZE_BYTES]
     return f"the page at {other} also at {one}"
 
