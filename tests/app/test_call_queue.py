@@ -243,6 +243,25 @@ def test_a_function_that_waits_for_a_thread_that_calls_its_database_ends_with_an
         assert db.query(count) == 1
 
 
+class _Unwilling:
+    """An object of the program's, which answers no question."""
+
+    def __getattr__(self, name: str) -> object:
+        raise ZeroDivisionError
+
+    def call(self, call: Callable[[], Any]) -> Any:
+        return call()
+
+
+@pytest.mark.slow
+def test_looking_at_a_thread_that_waits_asks_nothing_of_the_programs_objects() -> None:
+    limits = rdb.Limits(user_time_s_max=float("inf"))
+    with app_of(*MEMBERS, limits=limits).open() as db:
+        _inside[0] = _in_thread(lambda: _Unwilling().call(lambda: db.query(count)))
+        with pytest.raises(rdb.RequestError, match="waits for another thread"):
+            db.mutation(writing)
+
+
 def test_a_call_waits_for_a_function_that_only_takes_long() -> None:
     entered, proceed = threading.Event(), threading.Event()
     with APP.open() as db, ThreadPoolExecutor(2) as executor:

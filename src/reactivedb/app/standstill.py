@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import inspect
 import queue
-import sys
 import threading
 import time
-from concurrent.futures import Executor
-from types import FrameType
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final
 
 from ..engine import Running
 from ..errors import RequestError
+from ..functions import frame_of
 
 # A function that has waited for another thread for so long, with a call waiting for it, will not end.
 _PATIENCE_S: Final = 2.0
+_EXECUTOR_FILE: Final = inspect.getfile(ThreadPoolExecutor)
 # Whose frames are the innermost ones of a thread that waits for another.
 _WAITING_FILES: Final = (threading.__file__, inspect.getfile(Executor), queue.__file__)
 
@@ -58,7 +58,7 @@ class Standstill:
 def _awaited(running: Running) -> set[int]:
     """The identities of what the function's thread waits for: a thread, a future, a lock; none if it runs."""
     awaited: set[int] = set()
-    frame = _innermost(running)
+    frame = frame_of(running.thread_id)
     while frame is not None and frame.f_code.co_filename in _WAITING_FILES:
         awaited.add(id(frame.f_locals.get("self")))
         frame = frame.f_back
@@ -68,20 +68,18 @@ def _awaited(running: Running) -> set[int]:
 def _this_thread() -> set[int]:
     """The identities of this thread and of the futures that an executor resolves in it."""
     mine = {id(threading.current_thread())}
-    frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]
+    frame = frame_of(threading.get_ident())
     while frame is not None:
-        mine.add(id(getattr(frame.f_locals.get("self"), "future", None)))
+        # Only what is the executor's own is looked into: any other `self` is an object of the program's.
+        if frame.f_code.co_filename == _EXECUTOR_FILE:
+            mine.add(id(getattr(frame.f_locals.get("self"), "future", None)))
         frame = frame.f_back
     return mine - {id(None)}
 
 
 def _place(running: Running) -> str:
     """The line that waits, in the function's code or in a library that it called."""
-    frame = _innermost(running)
+    frame = frame_of(running.thread_id)
     while frame is not None and frame.f_code.co_filename in _WAITING_FILES:
         frame = frame.f_back
     return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _innermost(running: Running) -> FrameType | None:
-    return sys._current_frames().get(running.thread_id)  # pyright: ignore[reportPrivateUsage]
